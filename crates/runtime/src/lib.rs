@@ -1,0 +1,11 @@
+//! Container runtimes: the [`Runtime`] trait and its implementation on the Docker Engine API.
+//!
+//! The agent's shell calls it. Containers of others are never touched: everything here works on
+//! containers that carry our labels, of our cluster. It decides nothing.
+
+pub mod runtime_trait;
+
+pub use runtime_trait::{
+    ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Health, ImageInfo, LogSink,
+    MountRequest, Runtime, RuntimeError, RuntimeErrorKind,
+};

@@ -1,0 +1,10 @@
+//! Where a node keeps volumes: the [`VolumeStore`] trait, its two implementations (btrfs and ZFS),
+//! and the frames in which a volume stream crosses the network.
+//!
+//! The agent's shell calls it. It drives the filesystems' own snapshots and send streams and never
+//! copies files itself. It decides nothing: epochs are compared, but who holds a volume is
+//! control's decision, carried here in labels.
+
+pub mod volume_store;
+
+pub use volume_store::{SendStream, StorageError, StorageErrorKind, StorageOperation, VolumeStore};
