@@ -1,1 +1,12 @@
-//! placeholder
+//! What Flocker says and hears over a network: identities and certificates, TLS between the parts,
+//! the long-lived link of agent and proxy to control, HTTP to and from control's API, and the
+//! proxy that clients of the services meet.
+//!
+//! The shells (control, agent, proxy) and the command line call it. It decides nothing: what to
+//! connect to, whom to let in and where a route leads is handed to it.
+
+pub mod client;
+pub mod link;
+pub mod pki;
+pub mod serve;
+pub mod tls;

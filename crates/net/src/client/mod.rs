@@ -1,0 +1,1 @@
+//! HTTP requests to the API of control, as the command line makes them.
