@@ -114,13 +114,6 @@ pub enum Work {
         /// The snapshot at which the new holder began.
         head: SnapshotName,
     },
-    /// Change the most that a volume may hold.
-    Resize {
-        /// The volume.
-        volume: VolumeId,
-        /// Bytes; none for no limit.
-        size_bytes_max: Option<u64>,
-    },
     /// Delete the snapshots of a volume that are not in `keep`. Never touches the data itself.
     Prune {
         /// The volume.
