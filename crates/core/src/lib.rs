@@ -10,4 +10,3 @@ pub mod cluster;
 pub mod control;
 pub mod operation;
 pub mod plan;
-pub mod route;
