@@ -12,6 +12,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod power_loss_test;
+
 /// Key to the revision that wrote it and its value.
 const STATE: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("state");
 /// Numbers about the store itself.
