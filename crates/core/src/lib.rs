@@ -10,3 +10,4 @@ pub mod cluster;
 pub mod control;
 pub mod operation;
 pub mod plan;
+pub mod route;
