@@ -121,8 +121,7 @@ fn run(commits: u32) -> Vec<Action> {
         );
         disk.act(Action::Acknowledged(number));
     }
-    let history = disk.0.lock().unwrap().history.clone();
-    history
+    disk.0.lock().unwrap().history.clone()
 }
 
 /// The disk after a loss of power: synced actions, and of the later ones those that `survives` names.
