@@ -6,6 +6,7 @@
 //! connect to, whom to let in and where a route leads is handed to it.
 
 pub mod client;
+mod lines;
 pub mod link;
 pub mod pki;
 pub mod serve;

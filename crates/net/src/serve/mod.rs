@@ -1,1 +1,190 @@
 //! Serving HTTP over TLS, as control does for its API and its links.
+//!
+//! Any tower service can be served; handlers find who is there as an `Option<Identity>` and
+//! [`PeerAddress`] among the request's extensions. It routes nothing and lets everybody in whom the
+//! TLS configuration lets in.
+
+use crate::link::BoxError;
+use crate::pki::Identity;
+use crate::tls::{self, ALPN_HTTP2, HANDSHAKE_MS_MAX, TlsError};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+/// What the server allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Connections at one time. More wait in the kernel's queue until one ends.
+    pub connections_max: usize,
+    /// How long a TLS handshake may take, in milliseconds.
+    pub handshake_ms_max: u64,
+    /// How long an HTTP/1 client may take to send a request's head, in milliseconds.
+    pub head_ms_max: u64,
+    /// An HTTP/2 client is asked for a sign of life this often, in milliseconds.
+    pub ping_ms: u64,
+    /// How long it has to answer, in milliseconds.
+    pub ping_ms_max: u64,
+    /// How long requests under way may go on after a shutdown began, in milliseconds.
+    pub shutdown_ms_max: u64,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            // 1,000 nodes with an agent and a proxy each, and as many people and programs.
+            connections_max: 4_096,
+            handshake_ms_max: HANDSHAKE_MS_MAX,
+            head_ms_max: 30_000,
+            ping_ms: 5_000,
+            ping_ms_max: 5_000,
+            shutdown_ms_max: 1_000,
+        }
+    }
+}
+
+/// Where a request came from, among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// After a failure to accept (no file descriptors, say) the next try waits this long.
+const ACCEPT_RETRY_MS: u64 = 50;
+
+/// Serves until cancelled; then lets requests under way end, within the limit, and returns.
+pub async fn serve_tls<S, B>(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    service: S,
+    limits: ServeLimits,
+    cancel: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let connections = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let accept_all = async {
+        loop {
+            let place = Arc::clone(&room).acquire_owned().await;
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                    continue;
+                }
+            };
+            let (config, service, cancel) = (Arc::clone(&config), service.clone(), cancel.clone());
+            connections.spawn(async move {
+                serve_one(stream, peer, &config, service, limits, cancel).await;
+                drop(place);
+            });
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        () = accept_all => {}
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn serve_one<S, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: &Arc<ServerConfig>,
+    service: S,
+    limits: ServeLimits,
+    cancel: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let accepted = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return,
+        accepted = tls::accept(stream, peer, config, limits.handshake_ms_max) => accepted,
+    };
+    let (stream, identity) = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => return report(&error),
+    };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let extensions = request.extensions_mut();
+        extensions.insert::<Option<Identity>>(identity.clone());
+        extensions.insert(PeerAddress(peer));
+        service.clone().oneshot(request)
+    });
+    let builder = http_builder(&stream, &limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let limit = Duration::from_millis(limits.shutdown_ms_max);
+            timeout(limit, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection broke");
+    }
+}
+
+/// The client said in its handshake which HTTP it speaks.
+fn http_builder(
+    stream: &TlsStream<TcpStream>,
+    limits: &ServeLimits,
+) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.head_ms_max));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_millis(limits.ping_ms))
+        .keep_alive_timeout(Duration::from_millis(limits.ping_ms_max));
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    }
+}
+
+/// Anybody can knock at an open port; only what looks like a member of a cluster is news.
+fn report(error: &TlsError) {
+    match error {
+        TlsError::Refused { .. } | TlsError::RefusedByPeer { .. } => {
+            tracing::warn!(%error, hint = error.hint(), "a client was not let in");
+        }
+        _ => tracing::debug!(%error, "a handshake failed"),
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_test.rs"]
+mod tests;

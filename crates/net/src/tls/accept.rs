@@ -1,0 +1,100 @@
+//! Accepting TLS connections from members of the cluster.
+//!
+//! Agents use it for volume streams, [`crate::serve`] for control's API. It says who the peer is;
+//! whether that peer may come in is for its callers.
+
+use super::error::TlsError;
+use super::{Credentials, provider};
+use crate::pki::Identity;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::PeerRefusal;
+
+/// How long a handshake may take, in milliseconds.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+
+/// Whether clients have to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They have to, one of our cluster.
+    Required,
+    /// They may come without, to join. One that they show must be of our cluster.
+    Optional,
+}
+
+/// A configuration for [`accept`].
+///
+/// # Errors
+/// [`TlsError::Setup`] if the credentials cannot be used.
+pub fn server_config(
+    credentials: &Credentials,
+    clients: ClientCertificates,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(credentials.roots(), provider());
+    let builder = match clients {
+        ClientCertificates::Required => builder,
+        ClientCertificates::Optional => builder.allow_unauthenticated(),
+    };
+    let verifier = builder
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(
+            credentials.certified_key(),
+        )));
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    // Our clients do not resume sessions, so no tickets are sent and none are kept.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// Does the handshake on a connection that was accepted, and says who is there. `None` only with
+/// [`ClientCertificates::Optional`].
+///
+/// # Errors
+/// [`TlsError`] says what is wrong with the peer.
+pub async fn accept(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: &Arc<ServerConfig>,
+    handshake_ms_max: u64,
+) -> Result<(TlsStream<TcpStream>, Option<Identity>), TlsError> {
+    stream
+        .set_nodelay(true)
+        .map_err(|source| TlsError::Handshake { peer, source })?;
+    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    let stream = timeout(Duration::from_millis(handshake_ms_max), accepting)
+        .await
+        .map_err(|_| TlsError::Timeout {
+            peer,
+            phase: "agreeing on TLS",
+            limit_ms: handshake_ms_max,
+        })?
+        .map_err(|source| TlsError::from_handshake(peer, source))?;
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first);
+    let identity = certificate
+        .map(Identity::from_certificate)
+        .transpose()
+        .map_err(|error| TlsError::Refused {
+            peer,
+            refusal: PeerRefusal::NoIdentity(error),
+        })?;
+    Ok((stream, identity))
+}
