@@ -16,6 +16,8 @@ mod licence;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
+mod script_rules;
+#[cfg(test)]
 mod source_rules;
 #[cfg(test)]
 mod workspace;

@@ -1,0 +1,26 @@
+# Everything that people and CI run here. `make` alone says what there is.
+
+.PHONY: help demo test verify fix clean-sandbox
+
+help:
+	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
+	@echo 'make test           install what is missing and run every test (root or sudo)'
+	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
+	@echo 'make fix            put right what a program can: format, some lints'
+	@echo 'make clean-sandbox  take away every sandbox on this machine (root or sudo)'
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+verify:
+	@scripts/verify.sh
+
+fix:
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+clean-sandbox:
+	@scripts/clean-sandbox.sh

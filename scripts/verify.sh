@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The gate: what must hold before a change goes in. Changes nothing and needs no root.
+
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+rust_is_there || die "Rust $(rust_wanted) or newer is needed: run scripts/install-dependencies.sh"
+
+step format as_builder cargo fmt --all --check
+step clippy as_builder cargo clippy --workspace --all-targets --locked -- -D warnings
+step documentation as_builder env RUSTDOCFLAGS="-D warnings" \
+    cargo doc --workspace --no-deps --locked --document-private-items
+step unit-tests scripts/run-tests.sh unit
+end_of_steps
