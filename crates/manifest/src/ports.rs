@@ -1,0 +1,224 @@
+//! Published ports in their short form, `"80:8080"`: Fig and Compose.
+
+use crate::diagnostic::quoted;
+use crate::parsed::Draft;
+use crate::report::Report;
+use crate::source::Span;
+use crate::yaml::{Meaning, Node};
+use flocker_types::app::PortMapping;
+
+/// Most ports that one service publishes.
+const PORTS_MAX: usize = 256;
+
+/// Which short forms a format has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// `host:container` only.
+    Fig,
+    /// Also ranges, addresses and protocols, some of them refused with a reason.
+    Compose,
+}
+
+/// Reads one item of `ports:` into the draft.
+pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut Report<'_>) {
+    let Some(scalar) = item.as_scalar() else {
+        report.error_hint(
+            item.span,
+            format!(
+                "a port must be text such as \"80:8080\", not {}",
+                item.describe()
+            ),
+            "write \"NODE_PORT:CONTAINER_PORT\" in quotes",
+        );
+        return;
+    };
+    let text = &*scalar.text;
+    match scalar.meaning() {
+        Meaning::Text => {}
+        Meaning::Base60 => report.warning(
+            item.span,
+            format!("without quotes, older YAML readers take {text} for a number in base 60"),
+            format!("put it in quotes: \"{text}\""),
+        ),
+        Meaning::Integer(_) => {}
+        _ => {
+            report.error_hint(
+                item.span,
+                format!(
+                    "a port must be text such as \"80:8080\", not {}",
+                    item.describe()
+                ),
+                "write \"NODE_PORT:CONTAINER_PORT\" in quotes",
+            );
+            return;
+        }
+    }
+    let pairs = match rules {
+        Rules::Fig => fig_pair(text, item.span, report),
+        Rules::Compose => compose_pairs(text, item.span, report),
+    };
+    for pair in pairs.unwrap_or_default() {
+        publish(pair, item.span, draft, report);
+    }
+}
+
+/// Adds one published port to the draft.
+pub(crate) fn publish(port: PortMapping, at: Span, draft: &mut Draft, report: &mut Report<'_>) {
+    if draft.spec.ports.len() == PORTS_MAX {
+        report.error_hint(
+            at,
+            format!("a service can publish at most {PORTS_MAX} ports"),
+            "publish a smaller range",
+        );
+        return;
+    }
+    let location = report.locate(at);
+    draft.marks.ports.push((port.external, location));
+    draft.spec.ports.push(port);
+}
+
+fn fig_pair(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortMapping>> {
+    let Some((external, internal)) = text.split_once(':') else {
+        missing_node_port(text, span, report);
+        return None;
+    };
+    let external = number(external, span, report)?;
+    let internal = number(internal, span, report)?;
+    Some(vec![PortMapping { internal, external }])
+}
+
+fn missing_node_port(text: &str, span: Span, report: &mut Report<'_>) {
+    let shown = text.split('/').next().unwrap_or(text);
+    report.error_hint(
+        span,
+        format!(
+            "the port {} does not say at which port the nodes answer",
+            quoted(text)
+        ),
+        format!("write \"{shown}:{shown}\": the port on the nodes, then the one in the container"),
+    );
+}
+
+fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortMapping>> {
+    let (addresses, protocol) = match text.rsplit_once('/') {
+        Some((addresses, protocol)) => (addresses, Some(protocol)),
+        None => (text, None),
+    };
+    if let Some(protocol) = protocol {
+        check_protocol(protocol, span, report)?;
+    }
+    let Some((rest, internal)) = addresses.rsplit_once(':') else {
+        missing_node_port(text, span, report);
+        return None;
+    };
+    let external = match rest.rsplit_once(':') {
+        None => rest,
+        Some(("0.0.0.0" | "[::]", external)) => external,
+        Some((address, external)) => {
+            let ports = if external.is_empty() {
+                format!("{internal}:{internal}")
+            } else {
+                format!("{external}:{internal}")
+            };
+            report.error_hint(
+                span,
+                format!("a port cannot be published at one address ({}) only", quoted(address)),
+                format!("every node answers at a published port, at all its addresses: write \"{ports}\""),
+            );
+            return None;
+        }
+    };
+    let (internal, external) = (
+        range(internal, span, report)?,
+        range(external, span, report)?,
+    );
+    if internal.len() != external.len() {
+        report.error_hint(
+            span,
+            format!(
+                "{} ports of the nodes cannot lead to {} ports of the container",
+                external.len(),
+                internal.len()
+            ),
+            "write two ranges of the same length, or single ports",
+        );
+        return None;
+    }
+    let pairs = internal.zip(external);
+    Some(
+        pairs
+            .map(|(internal, external)| PortMapping { internal, external })
+            .collect(),
+    )
+}
+
+/// TCP is what is carried today.
+pub(crate) fn check_protocol(protocol: &str, span: Span, report: &mut Report<'_>) -> Option<()> {
+    if protocol.eq_ignore_ascii_case("tcp") {
+        return Some(());
+    }
+    if protocol.eq_ignore_ascii_case("udp") {
+        report.error_hint(
+            span,
+            "UDP ports are not supported yet",
+            "remove this port; TCP ports need no '/tcp'",
+        );
+    } else {
+        report.error_hint(
+            span,
+            format!("{} is not a protocol of ports", quoted(protocol)),
+            "write 'tcp', or nothing",
+        );
+    }
+    None
+}
+
+/// One port or `first-last`.
+pub(crate) fn range(
+    text: &str,
+    span: Span,
+    report: &mut Report<'_>,
+) -> Option<std::ops::RangeInclusive<u16>> {
+    let Some((first, last)) = text.split_once('-') else {
+        let port = number(text, span, report)?;
+        return Some(port..=port);
+    };
+    let (first, last) = (number(first, span, report)?, number(last, span, report)?);
+    if usize::from(last.saturating_sub(first)) >= PORTS_MAX {
+        report.error_hint(
+            span,
+            format!("a range can have at most {PORTS_MAX} ports"),
+            "publish a smaller range",
+        );
+        return None;
+    }
+    if first > last {
+        report.error_hint(
+            span,
+            format!("the range {} ends before it begins", quoted(text)),
+            format!("write \"{last}-{first}\""),
+        );
+        return None;
+    }
+    Some(first..=last)
+}
+
+fn number(text: &str, span: Span, report: &mut Report<'_>) -> Option<u16> {
+    let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if is_digits && port > 0 => Some(port),
+        _ => {
+            let message = if is_digits {
+                format!("a port must be between 1 and 65535, not {text}")
+            } else {
+                format!("{} is not a port number", quoted(text))
+            };
+            report.error_hint(
+                span,
+                message,
+                "write \"NODE_PORT:CONTAINER_PORT\", for example \"8080:80\"",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads single values out of the tree: texts, numbers, lists, mappings, each with an error that
+//! says what was expected and what to write.
+//!
+//! Used by the readers of all formats; the [`Dialect`] says where they differ.
+
+use crate::diagnostic::quoted;
+use crate::report::Report;
+use crate::source::Span;
+use crate::suggest::nearest;
+use crate::yaml::{Data, Entry, Meaning, Node};
+
+/// Which rules say what a scalar without quotes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// v1 and Fig: YAML 1.1, and a text must be written so that YAML 1.1 takes it for one.
+    Strict,
+    /// Compose: YAML 1.2, numbers are taken where a text is expected and the other way round.
+    Compose,
+}
+
+/// A text. `what` names it in messages, such as "'image'".
+pub(crate) fn text<'n>(
+    node: &'n Node,
+    what: &str,
+    dialect: Dialect,
+    report: &mut Report<'_>,
+) -> Option<&'n str> {
+    let Some(scalar) = node.as_scalar() else {
+        report.error(
+            node.span,
+            format!("{what} must be text, not {}", node.describe()),
+        );
+        return None;
+    };
+    let taken = match (scalar.meaning(), dialect) {
+        (Meaning::Text, _) => true,
+        (Meaning::Null | Meaning::Truth(_), _) => false,
+        (_, Dialect::Strict) => false,
+        (_, Dialect::Compose) => true,
+    };
+    if taken {
+        return Some(&scalar.text);
+    }
+    let hint = if scalar.text.is_empty() {
+        "write a value, or remove the key".to_owned()
+    } else {
+        format!("put it in quotes: \"{}\"", scalar.text)
+    };
+    report.error_hint(
+        node.span,
+        format!("{what} must be text, not {}", scalar.describe()),
+        hint,
+    );
+    None
+}
+
+/// A whole number within `range`.
+pub(crate) fn integer(
+    node: &Node,
+    what: &str,
+    range: std::ops::RangeInclusive<i128>,
+    dialect: Dialect,
+    report: &mut Report<'_>,
+) -> Option<i128> {
+    let value = node.as_scalar().and_then(|scalar| match scalar.meaning() {
+        Meaning::Integer(value) => Some(value),
+        Meaning::Text if dialect == Dialect::Compose => scalar.text.parse().ok(),
+        _ => None,
+    });
+    let Some(value) = value else {
+        let quoted_number = node
+            .as_scalar()
+            .filter(|scalar| scalar.text.trim().parse::<i128>().is_ok());
+        let message = format!("{what} must be a whole number, not {}", node.describe());
+        match quoted_number {
+            Some(scalar) => {
+                let digits = scalar.text.trim().trim_start_matches('0');
+                let digits = if digits.is_empty() { "0" } else { digits };
+                report.error_hint(node.span, message, format!("write {digits} without quotes"));
+            }
+            None => report.error(node.span, message),
+        }
+        return None;
+    };
+    if !range.contains(&value) {
+        let (least, most) = (range.start(), range.end());
+        let message = if value < *least && *least <= 1 {
+            format!("{what} must be at least {least}, not {value}")
+        } else {
+            format!("{what} must be between {least} and {most}, not {value}")
+        };
+        report.error(node.span, message);
+        return None;
+    }
+    Some(value)
+}
+
+/// A port number.
+pub(crate) fn port(
+    node: &Node,
+    what: &str,
+    dialect: Dialect,
+    report: &mut Report<'_>,
+) -> Option<u16> {
+    let value = integer(node, what, 1..=65535, dialect, report)?;
+    u16::try_from(value).ok()
+}
+
+/// `true` or `false`.
+pub(crate) fn truth(node: &Node, what: &str, report: &mut Report<'_>) -> Option<bool> {
+    let value = node.as_scalar().and_then(|scalar| match scalar.meaning() {
+        Meaning::Truth(value) | Meaning::OldTruth(value) => Some(value),
+        _ => None,
+    });
+    if value.is_none() {
+        report.error(
+            node.span,
+            format!("{what} must be true or false, not {}", node.describe()),
+        );
+    }
+    value
+}
+
+/// A mapping's entries.
+pub(crate) fn mapping<'n>(
+    node: &'n Node,
+    what: &str,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<&'n [Entry]> {
+    let entries = node.as_mapping();
+    if entries.is_none() {
+        report.error_hint(
+            node.span,
+            format!(
+                "{what} must be a mapping ('key: value'), not {}",
+                node.describe()
+            ),
+            hint,
+        );
+    }
+    entries
+}
+
+/// A list's items.
+pub(crate) fn list<'n>(
+    node: &'n Node,
+    what: &str,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<&'n [Node]> {
+    match &node.data {
+        Data::Sequence(items) => Some(items),
+        Data::Scalar(_) | Data::Mapping(_) => {
+            report.error_hint(
+                node.span,
+                format!("{what} must be a list, not {}", node.describe()),
+                hint,
+            );
+            None
+        }
+    }
+}
+
+/// The value of a key that must be there; `at` is what lacks it.
+pub(crate) fn required<'n>(
+    node: &'n Node,
+    key: &str,
+    at: Span,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<&'n Node> {
+    let value = node.get(key);
+    if value.is_none() {
+        report.error_hint(at, format!("the key '{key}' is missing"), hint);
+    }
+    value
+}
+
+/// Reports every key that is not among `known`. `inside` says where: "a port", "the volume" ...
+pub(crate) fn unknown_keys(
+    entries: &[Entry],
+    known: &[&str],
+    inside: &str,
+    report: &mut Report<'_>,
+) {
+    for entry in entries {
+        if !known.contains(&&*entry.key) {
+            unknown_key(entry, known, inside, report);
+        }
+    }
+}
+
+/// Reports one key as unknown, with the nearest known one.
+pub(crate) fn unknown_key(entry: &Entry, known: &[&str], inside: &str, report: &mut Report<'_>) {
+    let hint = match nearest(&entry.key, known.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("known keys are: {}", known.join(", ")),
+    };
+    report.error_hint(
+        entry.key_span,
+        format!("{inside} has no key {}", quoted(&entry.key)),
+        hint,
+    );
+}

@@ -1,0 +1,94 @@
+//! Collects the diagnostics of one file, so that a reader is told everything at once.
+//!
+//! Used by every reader of this crate; never decides what is wrong.
+
+use crate::diagnostic::{self, Diagnostic, Severity};
+use crate::source::{Lines, Location, Span};
+use std::sync::Arc;
+
+/// Most diagnostics that are kept for one file; more do not help anybody.
+const DIAGNOSTICS_MAX: usize = 200;
+
+/// The diagnostics of one file so far.
+pub(crate) struct Report<'a> {
+    lines: &'a Lines<'a>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Report<'a> {
+    /// Nothing said yet about that file.
+    pub(crate) fn new(lines: &'a Lines<'a>) -> Self {
+        Self {
+            lines,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// A place in this file, to be kept for checks that need several files.
+    pub(crate) fn locate(&self, span: Span) -> Location {
+        self.lines.locate(span)
+    }
+
+    /// The lines of the file.
+    pub(crate) fn lines(&self) -> &'a Lines<'a> {
+        self.lines
+    }
+
+    /// Something makes the file unusable.
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.add(Severity::Error, span, message.into(), None);
+    }
+
+    /// The same, with what to write instead.
+    pub(crate) fn error_hint(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Error, span, message.into(), Some(hint.into()));
+    }
+
+    /// Something is probably not meant.
+    pub(crate) fn warning(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, span, message.into(), Some(hint.into()));
+    }
+
+    fn add(&mut self, severity: Severity, span: Span, message: String, hint: Option<String>) {
+        if self.diagnostics.len() >= DIAGNOSTICS_MAX && severity == Severity::Warning {
+            return;
+        }
+        if self.diagnostics.len() >= 2 * DIAGNOSTICS_MAX {
+            return;
+        }
+        let mut diagnostic = Diagnostic::new(severity, &self.lines.locate(span), message);
+        diagnostic.hint = hint;
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Takes over diagnostics that were made elsewhere.
+    pub(crate) fn extend(&mut self, diagnostics: Vec<Diagnostic>) {
+        let room = (2 * DIAGNOSTICS_MAX).saturating_sub(self.diagnostics.len());
+        self.diagnostics.extend(diagnostics.into_iter().take(room));
+    }
+
+    /// True when an error was reported.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Everything that was said, in order of position.
+    pub(crate) fn finish(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics;
+        let file = self.lines.locate(Span::at(1, 1)).file;
+        diagnostic::sort(&mut diagnostics, &[Arc::clone(&file)]);
+        diagnostics
+    }
+}

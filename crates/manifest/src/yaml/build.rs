@@ -1,0 +1,436 @@
+//! Builds the tree from the YAML parser's events, within limits.
+//!
+//! It refuses what no manifest needs and what could be used to exhaust memory: a file over 1 MiB,
+//! deep nesting, aliases that multiply, several documents, unknown tags. Keys written twice are
+//! errors, because YAML would silently drop one of the values.
+
+use super::{Data, Entry, Form, Node, Scalar};
+use crate::diagnostic::quoted;
+use crate::report::Report;
+use crate::source::{FILE_BYTES_MAX, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Deepest nesting of lists and mappings.
+const DEPTH_MAX: usize = 64;
+/// Most values in one file, counting what aliases repeat.
+const NODES_MAX: usize = 50_000;
+
+/// Reads a file into a tree; `None` when errors were reported that leave no tree.
+pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > FILE_BYTES_MAX {
+        report.error_hint(
+            Span::at(1, 1),
+            format!(
+                "the file has {} bytes; a manifest may have {FILE_BYTES_MAX} (1 MiB)",
+                text.len()
+            ),
+            "check that this is a manifest; if it is, split it into several application files",
+        );
+        return None;
+    }
+    if !check_characters(report) {
+        return None;
+    }
+    let mut builder = Builder::new(report);
+    let mut parser = Parser::new_from_str(text);
+    builder.run(&mut parser)?;
+    let root = builder.root.take();
+    if root.is_none() {
+        builder.report.error_hint(
+            Span::at(1, 1),
+            "the file is empty",
+            "write 'version: 1' and 'applications:', or the services of a Compose file",
+        );
+    }
+    root
+}
+
+/// YAML allows no control characters but tabs and line breaks; the parser would stop at a NUL.
+fn check_characters(report: &mut Report<'_>) -> bool {
+    for line in 1..=report.lines().count() {
+        let text = report.lines().text(line);
+        let found = text.chars().position(|c| c.is_control() && c != '\t');
+        if let Some(index) = found {
+            let code = text.chars().nth(index).map_or(0, u32::from);
+            report.error_hint(
+                Span::at(line, index + 1),
+                format!("the file contains the control character U+{code:04X}"),
+                "remove it, or write it as an escape in a text in double quotes",
+            );
+            return false;
+        }
+    }
+    true
+}
+
+/// A list or mapping whose end was not reached yet.
+struct Open {
+    start: Span,
+    anchor: usize,
+    data: Data,
+    /// The key that waits for its value.
+    key: Option<(Arc<str>, Span)>,
+    /// Values below a merge key (`<<`), in their order.
+    merges: Vec<Node>,
+}
+
+struct Builder<'r, 'a> {
+    report: &'r mut Report<'a>,
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, (Node, usize)>,
+    nodes: usize,
+    documents: usize,
+    root: Option<Node>,
+}
+
+impl<'r, 'a> Builder<'r, 'a> {
+    fn new(report: &'r mut Report<'a>) -> Self {
+        Self {
+            report,
+            open: Vec::new(),
+            anchors: BTreeMap::new(),
+            nodes: 0,
+            documents: 0,
+            root: None,
+        }
+    }
+
+    fn run(&mut self, parser: &mut Parser<'_, StrInput<'_>>) -> Option<()> {
+        while let Some(event) = parser.next_event() {
+            let (event, marks) = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    let (message, hint) = explain(error.info());
+                    let at = self.word_at(*error.marker());
+                    self.report.error_hint(at, message, hint);
+                    return None;
+                }
+            };
+            let span = span_of(marks.start, marks.end);
+            self.take(event, span)?;
+        }
+        Some(())
+    }
+
+    fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
+            Event::DocumentStart(_) => self.start_document(span),
+            Event::Alias(anchor) => self.alias(anchor, span),
+            Event::Scalar(text, style, anchor, tag) => {
+                let form = self.form(&text, style, tag.as_deref(), span);
+                let text = Arc::from(&*text);
+                let data = Data::Scalar(Scalar { text, form });
+                self.add(Node { span, data }, anchor, 1)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), &["seq"], span);
+                self.start(span, anchor, Data::Sequence(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), &["map"], span);
+                self.start(span, anchor, Data::Mapping(Vec::new()))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+        }
+    }
+
+    /// The parser reports a point; people see the word there.
+    fn word_at(&self, mark: Marker) -> Span {
+        let line = self.report.lines().text(mark.line());
+        let length = line
+            .chars()
+            .skip(mark.col())
+            .take_while(|c| !c.is_whitespace())
+            .count();
+        let column = mark.col() + 1;
+        Span {
+            end_column: column + length,
+            ..Span::at(mark.line(), column)
+        }
+    }
+
+    fn start_document(&mut self, span: Span) -> Option<()> {
+        self.documents += 1;
+        if self.documents > 1 {
+            self.report.error_hint(
+                span,
+                "the file holds more than one YAML document",
+                "write each document into a file of its own and remove this '---'",
+            );
+            return None;
+        }
+        Some(())
+    }
+
+    fn start(&mut self, start: Span, anchor: usize, data: Data) -> Option<()> {
+        if self.open.len() >= DEPTH_MAX {
+            self.report.error_hint(
+                start,
+                format!("lists and mappings are nested more than {DEPTH_MAX} deep"),
+                "no manifest needs this; check the brackets and the indentation",
+            );
+            return None;
+        }
+        self.open.push(Open {
+            start,
+            anchor,
+            data,
+            key: None,
+            merges: Vec::new(),
+        });
+        Some(())
+    }
+
+    fn end(&mut self, span: Span) -> Option<()> {
+        let mut open = self.open.pop()?;
+        let merges = std::mem::take(&mut open.merges);
+        if let Data::Mapping(entries) = &mut open.data {
+            for merge in merges {
+                self.merge(entries, merge);
+            }
+        }
+        let (end_line, end_column) =
+            (span.end_line, span.end_column).max((open.start.end_line, open.start.end_column));
+        let span = Span {
+            end_line,
+            end_column,
+            ..open.start
+        };
+        let node = Node {
+            span,
+            data: open.data,
+        };
+        let size = if open.anchor == 0 { 0 } else { size(&node) };
+        self.add(node, open.anchor, size)
+    }
+
+    /// Adds what a merge key brings; keys of the mapping itself, and earlier merges, win.
+    fn merge(&mut self, entries: &mut Vec<Entry>, merge: Node) {
+        let span = merge.span;
+        let sources = match merge.data {
+            Data::Sequence(nodes) => nodes,
+            data => vec![Node { span, data }],
+        };
+        for source in sources {
+            let Data::Mapping(merged) = source.data else {
+                self.report.error_hint(
+                    source.span,
+                    "'<<' merges mappings; this is not one",
+                    "write '<<: *NAME' where '&NAME' marks a mapping",
+                );
+                continue;
+            };
+            for entry in merged {
+                if !entries.iter().any(|known| known.key == entry.key) {
+                    entries.push(entry);
+                }
+            }
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Option<()> {
+        let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+            self.report.error_hint(
+                span,
+                "this alias stands inside the value that it repeats",
+                "write the value out",
+            );
+            return None;
+        };
+        self.add(node, 0, size)
+    }
+
+    /// Puts a finished value where it belongs: as key, value, item or root.
+    fn add(&mut self, node: Node, anchor: usize, size: usize) -> Option<()> {
+        self.nodes = self.nodes.saturating_add(size.max(1));
+        if self.nodes > NODES_MAX {
+            self.report.error_hint(
+                node.span,
+                format!("the file holds more than {NODES_MAX} values, counting repeated ones"),
+                "split it into several application files; check what its aliases repeat",
+            );
+            return None;
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Some(());
+        };
+        if let Data::Sequence(items) = &mut parent.data {
+            items.push(node);
+            return Some(());
+        }
+        match parent.key.take() {
+            Some((key, key_span)) => self.add_entry(key, key_span, node),
+            None => self.set_key(node)?,
+        }
+        Some(())
+    }
+
+    fn set_key(&mut self, node: Node) -> Option<()> {
+        let is_null = node.is_null();
+        let Data::Scalar(scalar) = node.data else {
+            self.report.error_hint(
+                node.span,
+                "a list or mapping cannot be a key",
+                "write a name before the ':'; a '{' that starts a text needs quotes",
+            );
+            return None;
+        };
+        if is_null {
+            self.report.error_hint(
+                node.span,
+                "a key is missing before this ':'",
+                "write a name before the ':'",
+            );
+        }
+        if let Some(parent) = self.open.last_mut() {
+            parent.key = Some((scalar.text, node.span));
+        }
+        Some(())
+    }
+
+    fn add_entry(&mut self, key: Arc<str>, key_span: Span, value: Node) {
+        let Some(parent) = self.open.last_mut() else {
+            return;
+        };
+        if &*key == "<<" {
+            parent.merges.push(value);
+            return;
+        }
+        let Data::Mapping(entries) = &mut parent.data else {
+            return;
+        };
+        if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            let message = format!(
+                "the key {} was already given in line {}",
+                quoted(&key),
+                first.key_span.line
+            );
+            self.report
+                .error_hint(key_span, message, "keep one of the two, or rename this one");
+            return;
+        }
+        entries.push(Entry {
+            key,
+            key_span,
+            value,
+        });
+    }
+
+    fn form(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Form {
+        let by_style = match style {
+            ScalarStyle::Plain => Form::Plain,
+            _ => Form::Text,
+        };
+        let Some(tag) = tag else { return by_style };
+        if tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty()
+        {
+            return Form::Text;
+        }
+        self.check_tag(Some(tag), &["str", "int", "float", "bool", "null"], span);
+        if tag.is_yaml_core_schema() && tag.suffix != "str" && !text.is_empty() {
+            return Form::Plain;
+        }
+        if tag.suffix == "null" {
+            return Form::Plain;
+        }
+        Form::Text
+    }
+
+    fn check_tag(&mut self, tag: Option<&Tag>, known: &[&str], span: Span) {
+        let Some(tag) = tag else { return };
+        if tag.is_yaml_core_schema() && known.contains(&tag.suffix.as_str()) {
+            return;
+        }
+        let shown = if tag.is_yaml_core_schema() {
+            format!("!!{}", tag.suffix)
+        } else {
+            tag.to_string()
+        };
+        self.report.error_hint(
+            span,
+            format!("the tag {} means nothing in a manifest", quoted(&shown)),
+            "remove the tag; to make a value text, put it in double quotes",
+        );
+    }
+}
+
+/// Number of values in a tree.
+fn size(node: &Node) -> usize {
+    1 + match &node.data {
+        Data::Scalar(_) => 0,
+        Data::Sequence(items) => items.iter().map(size).sum(),
+        Data::Mapping(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+    }
+}
+
+fn span_of(start: Marker, end: Marker) -> Span {
+    Span {
+        line: start.line(),
+        column: start.col() + 1,
+        end_line: end.line(),
+        end_column: end.col() + 1,
+    }
+}
+
+/// The parser's message in our words, and what usually helps.
+fn explain(info: &str) -> (String, &'static str) {
+    let hints: [(&str, &str, &str); 8] = [
+        ("tab", "a tab is used for indentation", "indent with spaces"),
+        (
+            "mapping values are not allowed",
+            "a ': ' is not allowed here",
+            "put the whole value in double quotes if the ':' belongs to it; else check the \
+             indentation of this line",
+        ),
+        (
+            "did not find expected key",
+            "this line is indented like no key above it",
+            "indent it exactly like the keys it belongs to",
+        ),
+        (
+            "simple key expect",
+            "a ':' is missing after this key, or the line is indented wrongly",
+            "write 'key: value', indented like the keys it belongs to",
+        ),
+        (
+            "did not find expected '-' indicator",
+            "an item of this list does not start with '-'",
+            "write '- ' before the item, indented like the others",
+        ),
+        (
+            "unexpected end of stream",
+            "the file ends inside a text in quotes",
+            "close the quote",
+        ),
+        (
+            "unknown anchor",
+            "this alias names an anchor that was not defined above",
+            "mark the value to repeat with '&NAME' first",
+        ),
+        (
+            "unknown escape character",
+            "a text in double quotes holds an unknown escape",
+            "write '\\\\' for a backslash, or use single quotes",
+        ),
+    ];
+    hints
+        .iter()
+        .find(|(part, _, _)| info.contains(part))
+        .map_or_else(
+            || {
+                (
+                    format!("this is not valid YAML: {info}"),
+                    "check the indentation, quotes and brackets here and in the line above",
+                )
+            },
+            |(_, message, hint)| ((*message).to_owned(), *hint),
+        )
+}
