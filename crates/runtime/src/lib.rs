@@ -3,8 +3,10 @@
 //! The agent's shell calls it. Containers of others are never touched: everything here works on
 //! containers that carry our labels, of our cluster. It decides nothing.
 
+pub mod docker;
 pub mod runtime_trait;
 
+pub use docker::{Docker, DockerConfig};
 pub use runtime_trait::{
     ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Health, ImageInfo, LogSink,
     MountRequest, Runtime, RuntimeError, RuntimeErrorKind,

@@ -116,7 +116,7 @@ pub enum ContainerEvent {
     Removed(ServiceId),
 }
 
-/// Receives log lines; `Err(())` means that nobody listens any more.
+/// Receives log lines, in batches of bounded size. Dropping its receiver ends the call that fills it.
 pub type LogSink = tokio::sync::mpsc::Sender<Vec<LogLine>>;
 
 /// A container runtime on this node. Every method has a time limit of its own and may be repeated.
@@ -144,7 +144,8 @@ pub trait Runtime: Send + Sync + 'static {
         image: &str,
     ) -> Result<Box<dyn AsyncRead + Send + Unpin>, RuntimeError>;
 
-    /// Loads what [`export_image`](Self::export_image) made.
+    /// Loads what [`export_image`](Self::export_image) made. The image then has the id that it had
+    /// there, and its tags; digests as names do not travel, so look it up by id or tag.
     async fn import_image(
         &self,
         tar: Box<dyn AsyncRead + Send + Unpin>,
@@ -159,7 +160,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn start(&self, service: &ServiceId) -> Result<(), RuntimeError>;
 
     /// Sends its stop signal, waits `grace_ms`, then kills; returns when it has ended, with its exit
-    /// code. `Ok` when it does not run; `None` when there is no such container.
+    /// code. `Ok` with the code of its last run (0 when it never ran) when it does not run; `None`
+    /// when there is no such container.
     async fn stop(&self, service: &ServiceId, grace_ms: u64) -> Result<Option<i64>, RuntimeError>;
 
     /// Removes it; it must not run. `Ok` when there is none.
@@ -187,6 +189,27 @@ pub struct RuntimeError {
     pub action: String,
     /// Why it failed.
     pub kind: RuntimeErrorKind,
+}
+
+impl RuntimeError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn retry_can_help(&self) -> bool {
+        self.kind.retry_can_help()
+    }
+}
+
+impl RuntimeErrorKind {
+    /// Whether the same call may succeed later without anybody changing anything: the engine may
+    /// come back, a registry may be reached again; a refusal stays one.
+    pub fn retry_can_help(&self) -> bool {
+        match self {
+            Self::EngineDown { .. }
+            | Self::TimedOut { .. }
+            | Self::NoImage { .. }
+            | Self::Other(_) => true,
+            Self::NoContainer | Self::Refused(_) => false,
+        }
+    }
 }
 
 /// Why a runtime call failed.

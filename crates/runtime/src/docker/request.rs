@@ -1,0 +1,240 @@
+//! Builds the engine's description of a container from a [`ContainerRequest`]. Pure; decides
+//! nothing but what is the same for every container: no restarts by the engine, bounded logs,
+//! mounts that later mounts of the node reach.
+
+use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_SERVICE};
+use super::network::network_name;
+use crate::runtime_trait::{ContainerRequest, MountRequest};
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
+    HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+use flocker_types::app::HealthCheck;
+use flocker_types::ids::ClusterId;
+use std::collections::HashMap;
+
+/// Log files of one container on the node: this many ...
+const LOG_FILES_MAX: &str = "3";
+/// ... of this size each.
+const LOG_FILE_SIZE_MAX: &str = "10m";
+const NANOSECONDS_PER_MS: u64 = 1_000_000;
+
+/// The container that the engine is asked for.
+pub(super) fn container_body(
+    request: &ContainerRequest,
+    cluster: ClusterId,
+) -> ContainerCreateBody {
+    let network = network_name(cluster);
+    ContainerCreateBody {
+        image: Some(request.image_id.clone()),
+        cmd: request.command.clone(),
+        env: Some(
+            request
+                .environment
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+        ),
+        labels: Some(labels(request, cluster)),
+        healthcheck: request.health_check.as_ref().map(health_config),
+        stop_signal: request.stop_signal.clone(),
+        host_config: Some(host_config(request, &network)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network, endpoint(request))])),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn labels(request: &ContainerRequest, cluster: ClusterId) -> HashMap<String, String> {
+    HashMap::from([
+        (LABEL_CLUSTER.to_owned(), cluster.to_string()),
+        (LABEL_SERVICE.to_owned(), request.service.to_string()),
+        (LABEL_FINGERPRINT.to_owned(), request.fingerprint.clone()),
+        (LABEL_ADDRESS.to_owned(), request.address.to_string()),
+    ])
+}
+
+fn endpoint(request: &ContainerRequest) -> EndpointSettings {
+    EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(request.address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    }
+}
+
+fn host_config(request: &ContainerRequest, network: &str) -> HostConfig {
+    HostConfig {
+        network_mode: Some(network.to_owned()),
+        // The agent restarts containers: only it knows whether this node may still run them.
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        mounts: Some(request.mounts.iter().map(bind_mount).collect()),
+        memory: request
+            .memory_limit_bytes
+            .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        cpu_shares: request.cpu_shares.map(i64::from),
+        extra_hosts: Some(
+            request
+                .hosts
+                .iter()
+                .map(|(name, address)| format!("{name}:{address}"))
+                .collect(),
+        ),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), LOG_FILE_SIZE_MAX.to_owned()),
+                ("max-file".to_owned(), LOG_FILES_MAX.to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// A bind by `mounts`, not by `binds`: for those the engine refuses a missing directory instead of
+/// making it.
+fn bind_mount(mount: &MountRequest) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.source.to_string_lossy().into_owned()),
+        target: Some(mount.target.clone()),
+        read_only: Some(false),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RSLAVE),
+            ..MountBindOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+fn health_config(check: &HealthCheck) -> HealthConfig {
+    HealthConfig {
+        test: Some(check.test.clone()),
+        interval: Some(nanoseconds(check.interval_ms)),
+        timeout: Some(nanoseconds(check.timeout_ms)),
+        retries: Some(i64::from(check.retries)),
+        start_period: Some(nanoseconds(check.start_period_ms)),
+        start_interval: None,
+    }
+}
+
+fn nanoseconds(ms: u64) -> i64 {
+    i64::try_from(ms.saturating_mul(NANOSECONDS_PER_MS)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::net::Ipv4Addr;
+
+    fn request() -> ContainerRequest {
+        ContainerRequest {
+            service: "shop/db".parse().unwrap(),
+            image_id: "sha256:abc".to_owned(),
+            command: Some(vec!["serve".to_owned()]),
+            environment: vec![("A".to_owned(), "1=2".to_owned())],
+            hosts: vec![("cache".to_owned(), Ipv4Addr::new(10, 1, 2, 3))],
+            mounts: vec![MountRequest {
+                source: "/pool/v/data".into(),
+                target: "/var/lib/db".to_owned(),
+            }],
+            memory_limit_bytes: Some(64 << 20),
+            cpu_shares: Some(512),
+            health_check: Some(HealthCheck {
+                test: vec!["NONE".to_owned()],
+                interval_ms: 1_500,
+                timeout_ms: 200,
+                retries: 3,
+                start_period_ms: 0,
+            }),
+            stop_signal: Some("SIGINT".to_owned()),
+            address: Ipv4Addr::new(10, 9, 0, 7),
+            fingerprint: "f1".to_owned(),
+        }
+    }
+
+    fn body_json(request: &ContainerRequest) -> serde_json::Value {
+        let cluster = "8c5b2f31-0000-4000-8000-000000000000".parse().unwrap();
+        serde_json::to_value(container_body(request, cluster)).unwrap()
+    }
+
+    #[test]
+    fn everything_of_the_request_is_in_the_engines_terms() {
+        assert_eq!(
+            body_json(&request()),
+            json!({
+                "Image": "sha256:abc",
+                "Cmd": ["serve"],
+                "Env": ["A=1=2"],
+                "Labels": {
+                    "io.flocker.cluster": "8c5b2f31-0000-4000-8000-000000000000",
+                    "io.flocker.service": "shop/db",
+                    "io.flocker.fingerprint": "f1",
+                    "io.flocker.address": "10.9.0.7",
+                },
+                "Healthcheck": {
+                    "Test": ["NONE"],
+                    "Interval": 1_500_000_000_i64,
+                    "Timeout": 200_000_000,
+                    "Retries": 3,
+                    "StartPeriod": 0,
+                },
+                "StopSignal": "SIGINT",
+                "HostConfig": {
+                    "NetworkMode": "flocker-8c5b2f31",
+                    "RestartPolicy": {"Name": "no"},
+                    "Mounts": [{
+                        "Type": "bind",
+                        "Source": "/pool/v/data",
+                        "Target": "/var/lib/db",
+                        "ReadOnly": false,
+                        "BindOptions": {"Propagation": "rslave"},
+                    }],
+                    "Memory": 67_108_864,
+                    "CpuShares": 512,
+                    "ExtraHosts": ["cache:10.1.2.3"],
+                    "LogConfig": {
+                        "Type": "json-file",
+                        "Config": {"max-size": "10m", "max-file": "3"},
+                    },
+                },
+                "NetworkingConfig": {
+                    "EndpointsConfig": {
+                        "flocker-8c5b2f31": {"IPAMConfig": {"IPv4Address": "10.9.0.7"}},
+                    },
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_for_stays_the_images_own() {
+        let bare = ContainerRequest {
+            command: None,
+            health_check: None,
+            stop_signal: None,
+            memory_limit_bytes: None,
+            cpu_shares: None,
+            ..request()
+        };
+        let body = body_json(&bare);
+        for absent in ["Cmd", "Healthcheck", "StopSignal"] {
+            assert_eq!(body.get(absent), None, "{absent}");
+        }
+        for absent in ["Memory", "CpuShares"] {
+            assert_eq!(body["HostConfig"].get(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn huge_times_do_not_wrap() {
+        assert_eq!(nanoseconds(u64::MAX), i64::MAX);
+    }
+}
