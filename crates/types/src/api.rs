@@ -80,6 +80,15 @@ pub struct RemoveRequest {
 pub struct RemoveVolumeRequest {
     /// The volume to delete, on every node.
     pub volume: VolumeId,
+    /// Until then it can be restored, in milliseconds from now.
+    pub grace_ms: u64,
+}
+
+/// `POST /v1/volumes/restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreVolumeRequest {
+    /// The volume whose deletion is taken back.
+    pub volume: VolumeId,
 }
 
 /// Answer to what starts operations.
@@ -177,6 +186,8 @@ pub struct VolumeView {
     pub service: Option<ServiceId>,
     /// Most bytes it may hold.
     pub size_bytes_max: Option<u64>,
+    /// When it will be deleted, once somebody has asked for that.
+    pub destroy_after: Option<UnixMs>,
     /// Its copies.
     pub copies: Vec<CopyView>,
 }

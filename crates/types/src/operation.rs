@@ -141,6 +141,8 @@ pub struct OperationVolume {
     pub id: VolumeId,
     /// The holder's epoch when the operation began.
     pub epoch: Epoch,
+    /// True when the target holds it already or makes it: nothing is copied.
+    pub made_here: bool,
     /// The final head that the target has proved, once it has.
     pub head: Option<ProvedHead>,
 }

@@ -1,6 +1,7 @@
 //! What an agent's core is told, and what it asks its shell to do.
 
 use super::ledger::Ledger;
+use crate::cluster::Network;
 use flocker_types::ids::{BootId, Epoch, NodeId, ServiceId, SnapshotName, TaskId, VolumeId};
 use flocker_types::link::{AgentMessage, ToAgent};
 use flocker_types::task::{
@@ -125,8 +126,8 @@ pub struct Start {
     pub containers: Vec<ContainerSeen>,
     /// Everything else of the hello that does not change: versions, addresses, storage.
     pub hello: flocker_types::link::AgentHello,
-    /// First usable address for containers and how many there are.
-    pub addresses: (Ipv4Addr, u32),
+    /// Addresses for containers on this node.
+    pub container_network: Network,
 }
 
 /// What a step leads to. First the ledger, if any, becomes durable; then the commands are carried

@@ -16,6 +16,9 @@ pub struct Ledger {
     pub directives: BTreeMap<ServiceId, Directive>,
     /// The fixed container address of each service.
     pub addresses: BTreeMap<ServiceId, Ipv4Addr>,
+    /// Time that each service's container gets to stop, in milliseconds; needed after its run
+    /// directive is gone.
+    pub stop_grace_ms: BTreeMap<ServiceId, u64>,
     /// Volumes that may be received, and from whom alone.
     pub grants: BTreeMap<VolumeId, Grant>,
 }

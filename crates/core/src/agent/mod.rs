@@ -1,34 +1,331 @@
 //! The agent's core: what one node does next.
+//!
+//! It brings each service into the state that its newest directive says ([`service`]) and does the
+//! tasks that control gives it ([`task`]). What it was told is in its [`Ledger`], which its shell
+//! makes durable before anything follows from it.
+//!
+//! Called by the agent's shell alone. It never decides who holds a volume or where a service runs.
 
 mod event;
 mod ledger;
+mod service;
+mod task;
 
 pub use event::{
     Command, ContainerRunSeen, ContainerSeen, Event, Job, JobId, JobOutcome, Output, Start,
 };
 pub use ledger::{Grant, Ledger};
 
-use flocker_types::time::{Monotonic, Now};
+use crate::cluster::Network;
+use flocker_types::ids::{Epoch, NodeId, ServiceId, TaskId, VolumeId};
+use flocker_types::link::{AgentHello, AgentMessage, ToAgent};
+use flocker_types::task::{ContainerState, Directive, Failure, Retry, ServiceStatus, Want};
+use flocker_types::time::{Monotonic, Now, UnixMs};
+use flocker_types::volume::{Role, VolumeCopy, VolumeLabel};
+use service::Service;
+use std::collections::BTreeMap;
+use task::TaskEntry;
 
 /// The state machine of `flocker agent`.
 #[derive(Debug)]
 pub struct Agent {
-    _node: flocker_types::ids::NodeId,
+    hello: AgentHello,
+    network: Network,
+    ledger: Ledger,
+    ledger_changed: bool,
+    /// Control has spoken since this process began, so it knows the present epochs (invariant
+    /// *start-after-confirm*).
+    confirmed: bool,
+    services: BTreeMap<ServiceId, Service>,
+    volumes: BTreeMap<VolumeId, VolumeCopy>,
+    tasks: BTreeMap<TaskId, TaskEntry>,
+    jobs: BTreeMap<JobId, Owner>,
+    next_job: u64,
+    now: Now,
+    commands: Vec<Command>,
+}
+
+/// Whose job it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    Service(ServiceId),
+    Task(TaskId),
 }
 
 impl Agent {
     /// An agent whose process has just started, and what it does first.
-    pub fn new(_now: Now, start: Start) -> (Self, Output) {
-        (Self { _node: start.node }, Output::default())
+    pub fn new(now: Now, start: Start) -> (Self, Output) {
+        let rebooted = start.ledger.boot != Some(start.boot);
+        let mut agent = Self {
+            hello: start.hello,
+            network: start.container_network,
+            ledger: start.ledger,
+            ledger_changed: rebooted,
+            confirmed: false,
+            services: BTreeMap::new(),
+            volumes: start
+                .volumes
+                .into_iter()
+                .map(|copy| (copy.label.id, copy))
+                .collect(),
+            tasks: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            now,
+            commands: Vec::new(),
+        };
+        agent.ledger.boot = Some(start.boot);
+        agent.found(start.containers, rebooted);
+        let output = agent.finish();
+        (agent, output)
     }
 
     /// When the next tick is needed at the latest; none when only events matter.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        None
+        self.services
+            .values()
+            .filter_map(|service| service.start_at)
+            .min()
     }
 
     /// Takes one event and says what follows from it.
-    pub fn step(&mut self, _now: Now, _event: Event) -> Output {
-        Output::default()
+    pub fn step(&mut self, now: Now, event: Event) -> Output {
+        assert!(now.monotonic >= self.now.monotonic, "time went back");
+        self.now = now;
+        match event {
+            Event::LinkUp => self.greet(),
+            Event::LinkDown | Event::Tick => {}
+            Event::Control(message) => self.told(message),
+            Event::JobDone { job, result } => self.job_done(job, result),
+            Event::JobProgress { job, progress } => {
+                if let Some(Owner::Task(id)) = self.jobs.get(&job) {
+                    let id = *id;
+                    self.send(AgentMessage::Progress { id, progress });
+                }
+            }
+            Event::Ready { service } => self.container_ready(&service),
+            Event::Unhealthy { service, message } => self.container_unhealthy(&service, message),
+            Event::Exited { service, code } => self.container_exited(&service, code),
+            Event::Containers(containers) => self.found(containers, false),
+            Event::Volume(copy) => self.volume_is(copy),
+            Event::Pool(pool) => {
+                self.hello.pool = pool;
+                self.send(AgentMessage::Pool(pool));
+            }
+            Event::Incoming {
+                job,
+                from,
+                volume,
+                epoch,
+            } => {
+                let answer = self.admit(from, volume, epoch);
+                self.commands.push(Command::Admit(job, answer));
+            }
+        }
+        self.finish()
+    }
+
+    /// Drives everything as far as it goes.
+    fn finish(&mut self) -> Output {
+        let services: Vec<ServiceId> = self.services.keys().cloned().collect();
+        for id in &services {
+            self.drive_service(id);
+        }
+        self.begin_tasks();
+        let ledger = std::mem::take(&mut self.ledger_changed).then(|| self.ledger.clone());
+        Output {
+            ledger,
+            commands: std::mem::take(&mut self.commands),
+        }
+    }
+
+    fn send(&mut self, message: AgentMessage) {
+        self.commands.push(Command::Send(message));
+    }
+
+    fn begin(&mut self, owner: Owner, job: Job) -> JobId {
+        self.next_job += 1;
+        let id = JobId(self.next_job);
+        self.jobs.insert(id, owner);
+        self.commands.push(Command::Begin(id, job));
+        id
+    }
+
+    /// Says who and what is here, and everything that control may have missed.
+    fn greet(&mut self) {
+        let mut hello = self.hello.clone();
+        hello.volumes = self.volumes.values().cloned().collect();
+        hello.services = self
+            .services
+            .iter()
+            .map(|(id, service)| service.status(id))
+            .collect();
+        self.send(AgentMessage::Hello(Box::new(hello)));
+        let reports: Vec<_> = self
+            .tasks
+            .values()
+            .filter_map(|task| task.report.clone())
+            .collect();
+        for report in reports {
+            self.send(AgentMessage::Task(report));
+        }
+    }
+
+    fn told(&mut self, message: ToAgent) {
+        match message {
+            ToAgent::Welcome { directives } => {
+                self.confirmed = true;
+                directives
+                    .into_iter()
+                    .for_each(|directive| self.directed(directive));
+            }
+            ToAgent::Directive(directive) => {
+                self.confirmed = true;
+                self.directed(directive);
+            }
+            ToAgent::Task(task) => self.task_given(task),
+            ToAgent::Cancel(id) => self.task_cancelled(id),
+            ToAgent::Recorded(id) => drop(self.tasks.remove(&id)),
+            ToAgent::Logs {
+                request,
+                service,
+                tail,
+                follow,
+            } => {
+                self.commands.push(Command::Logs {
+                    request,
+                    service,
+                    tail,
+                    follow,
+                });
+            }
+            ToAgent::LogsEnd { request } => self.commands.push(Command::LogsEnd { request }),
+            ToAgent::Heartbeat => {}
+        }
+    }
+
+    /// A directive is in force unless a newer one is (invariant *stale-rejected*).
+    fn directed(&mut self, directive: Directive) {
+        let known = self.ledger.directives.get(&directive.service);
+        if known.is_some_and(|known| known.generation >= directive.generation) {
+            return;
+        }
+        let id = directive.service.clone();
+        if let Want::Run { container, volumes } = &directive.want {
+            self.ledger
+                .stop_grace_ms
+                .insert(id.clone(), container.spec.stop_grace_ms);
+            for claim in volumes {
+                self.ledger.grants.remove(&claim.label.id);
+            }
+        }
+        self.ledger.directives.insert(id.clone(), directive);
+        self.ledger_changed = true;
+        self.services.entry(id).or_default().directed();
+    }
+
+    fn volume_is(&mut self, copy: VolumeCopy) {
+        self.volumes.insert(copy.label.id, copy.clone());
+        self.send(AgentMessage::Volume(copy));
+    }
+
+    /// Only the node that control named may send, only in the epoch that it named, and never over
+    /// a volume that is written here.
+    fn admit(&self, from: NodeId, volume: VolumeId, epoch: Epoch) -> Result<VolumeLabel, Failure> {
+        let refuse = |message: String| {
+            Err(Failure {
+                message,
+                retry: Retry::Pointless,
+            })
+        };
+        let Some(grant) = self.ledger.grants.get(&volume) else {
+            return refuse(format!(
+                "nobody is expected to send volume {}",
+                volume.short()
+            ));
+        };
+        if grant.source != from || grant.epoch != epoch {
+            return refuse(format!(
+                "volume {} is expected from node {} in epoch {}, not from {from} in epoch {epoch}",
+                volume.short(),
+                grant.source,
+                grant.epoch
+            ));
+        }
+        if self
+            .volumes
+            .get(&volume)
+            .is_some_and(|copy| copy.role == Role::Holder)
+        {
+            return refuse(format!("volume {} is held here", volume.short()));
+        }
+        Ok(grant.label.clone())
+    }
+
+    /// Services whose containers may be writing a volume.
+    fn writer_of(&self, volume: VolumeId) -> Option<&ServiceId> {
+        let writes = |want: &Want| match want {
+            Want::Run { volumes, .. } => volumes.iter().any(|claim| claim.label.id == volume),
+            Want::Stopped | Want::Absent => false,
+        };
+        self.ledger
+            .directives
+            .values()
+            .find(|d| writes(&d.want))
+            .map(|d| &d.service)
+    }
+
+    fn job_done(&mut self, job: JobId, result: Result<JobOutcome, Failure>) {
+        if let Ok(outcome) = &result {
+            self.fold_volumes(outcome);
+        }
+        match self.jobs.remove(&job) {
+            Some(Owner::Service(id)) => self.service_job_done(&id, result),
+            Some(Owner::Task(id)) => self.task_job_done(id, result),
+            None => {}
+        }
+    }
+
+    fn fold_volumes(&mut self, outcome: &JobOutcome) {
+        match outcome {
+            JobOutcome::Volumes(volumes) | JobOutcome::Running { volumes, .. } => {
+                for copy in volumes.clone() {
+                    if self.volumes.get(&copy.label.id) != Some(&copy) {
+                        self.volume_is(copy);
+                    }
+                }
+            }
+            JobOutcome::Gone(id) => {
+                self.volumes.remove(id);
+                self.send(AgentMessage::VolumeGone(*id));
+            }
+            _ => {}
+        }
+    }
+
+    fn report_service(&mut self, id: &ServiceId) {
+        if let Some(service) = self.services.get(id) {
+            let status = service.status(id);
+            self.send(AgentMessage::Service(status));
+        }
+    }
+
+    fn wall(&self) -> UnixMs {
+        self.now.wall
+    }
+}
+
+/// A state without any container.
+fn nothing() -> ContainerState {
+    ContainerState::Absent
+}
+
+impl Service {
+    fn status(&self, id: &ServiceId) -> ServiceStatus {
+        ServiceStatus {
+            service: id.clone(),
+            generation: self.acted_on,
+            state: self.state.clone(),
+        }
     }
 }

@@ -135,7 +135,7 @@ impl State {
         self.operations.get_mut(&id)
     }
 
-    /// A volume by its name.
+    /// A volume by its name; one that is to be deleted has lost its name.
     pub fn volume_named(
         &self,
         application: &ApplicationName,

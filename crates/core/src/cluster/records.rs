@@ -6,9 +6,9 @@ use flocker_types::ids::{
     ApplicationName, ClusterId, Epoch, Generation, NodeId, NodeName, OperationId, ServiceId,
     SnapshotName, VolumeId, VolumeName,
 };
-use flocker_types::operation::Operation;
+use flocker_types::operation::{Operation, Phase};
 use flocker_types::route::Route;
-use flocker_types::task::{Directive, Prepared, Task};
+use flocker_types::task::{CopiedVolume, Directive, Failure, Prepared, Task};
 use flocker_types::time::UnixMs;
 use flocker_types::volume::{Role, VolumeLabel};
 use serde::{Deserialize, Serialize};
@@ -200,8 +200,8 @@ pub struct VolumeRecord {
     pub snapshot_sequence: u64,
     /// False until its holder has made it.
     pub created: bool,
-    /// True once a person has asked for its deletion.
-    pub doomed: bool,
+    /// When it is to be deleted, once a person has asked for that.
+    pub destroy_after: Option<UnixMs>,
     /// Its copies as their nodes last reported them.
     pub copies: BTreeMap<NodeId, CopyRecord>,
 }
@@ -255,6 +255,12 @@ pub struct OperationRecord {
     pub attempts: u32,
     /// Whether the source was told to stop the container.
     pub source_stopped: bool,
+    /// What the source said of the latest round.
+    pub copied: Vec<CopiedVolume>,
+    /// In which phase that round was begun.
+    pub copied_in_phase: Option<Phase>,
+    /// Why it failed after the commit, where there is no way back.
+    pub failed_forward: Option<Failure>,
 }
 
 /// A token, as control keeps it: not the token itself.

@@ -3,7 +3,7 @@
 use crate::cluster::{Change, TokenRecord};
 use flocker_types::api::{
     ApiError, ClusterView, DeployRequest, EventRecord, MoveRequest, OperationView, PlanRequest,
-    RemoveRequest, RemoveVolumeRequest, Started,
+    RemoveRequest, RemoveVolumeRequest, RestoreVolumeRequest, Started,
 };
 use flocker_types::ids::{NodeId, NodeName, OperationId, ServiceId};
 use flocker_types::link::{AgentHello, AgentMessage, Follow, ProxyMessage, ToAgent, ToProxy};
@@ -92,8 +92,10 @@ pub enum Request {
     Move(MoveRequest),
     /// Stop a service; its volumes stay.
     Remove(RemoveRequest),
-    /// Delete a volume.
+    /// Delete a volume, after a grace time.
     RemoveVolume(RemoveVolumeRequest),
+    /// Take a deletion back, within the grace time.
+    RestoreVolume(RestoreVolumeRequest),
     /// Everything.
     Status,
     /// One operation.

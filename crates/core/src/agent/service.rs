@@ -1,0 +1,482 @@
+//! One service on this node: from what the container does and what the directive wants to the next
+//! job, and when a container that ended is started again.
+
+use super::{Agent, Command, ContainerRunSeen, ContainerSeen, Job, JobId, JobOutcome, Owner};
+use flocker_types::app::RestartPolicy;
+use flocker_types::ids::{Generation, ServiceId};
+use flocker_types::task::{
+    ContainerSpec, ContainerState, Directive, Failure, Prepared, Retry, VolumeClaim, Want,
+};
+use flocker_types::time::Monotonic;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// First wait before a container that ended is started again, in milliseconds; doubles each time.
+const RESTART_DELAY_MS: u64 = 100;
+/// Longest such wait, in milliseconds.
+const RESTART_DELAY_MAX_MS: u64 = 60_000;
+/// A container that ran this long has recovered: the next wait is short again, in milliseconds.
+const RECOVERED_AFTER_MS: u64 = 10_000;
+/// A container whose start failed for a reason that may pass is tried again after this, in
+/// milliseconds.
+const RETRY_DELAY_MS: u64 = 1_000;
+/// Grace for a container of which nothing is known any more, in milliseconds (Docker's default).
+const GRACE_DEFAULT_MS: u64 = 10_000;
+
+/// A service as this node has it.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// What was last reported of it.
+    pub(super) state: ContainerState,
+    /// The newest directive that the state answers to.
+    pub(super) acted_on: Generation,
+    /// Earliest time of the next start; none when no start is due.
+    pub(super) start_at: Option<Monotonic>,
+    container: Option<Container>,
+    job: Option<(JobId, Doing)>,
+    /// Starts in a row that ended soon, or did not succeed.
+    restarts: u32,
+    run_began: Option<Monotonic>,
+    stop_began: Option<Monotonic>,
+    stop_ms: Option<u64>,
+}
+
+/// The container that the engine has.
+#[derive(Debug, Clone)]
+struct Container {
+    fingerprint: String,
+    prepared: Prepared,
+    run: ContainerRunSeen,
+    ready: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Run,
+    Stop,
+    Remove,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            state: super::nothing(),
+            acted_on: Generation::default(),
+            start_at: None,
+            container: None,
+            job: None,
+            restarts: 0,
+            run_began: None,
+            stop_began: None,
+            stop_ms: None,
+        }
+    }
+}
+
+impl Service {
+    /// A new directive: whatever was given up is tried anew.
+    pub(super) fn directed(&mut self) {
+        self.restarts = 0;
+        self.start_at = Some(Monotonic::default());
+        self.stop_ms = None;
+    }
+
+    fn runs(&self) -> bool {
+        self.container
+            .as_ref()
+            .is_some_and(|c| c.run == ContainerRunSeen::Running)
+    }
+}
+
+impl Agent {
+    /// What the engine has, at the start or after it was away. A service whose container ended
+    /// while nobody looked is treated as if it ended now, or, after a reboot, as if it never ran.
+    pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, rebooted: bool) {
+        let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
+        for id in known {
+            let service = self.services.entry(id).or_default();
+            service.container = None;
+            if rebooted {
+                service.start_at = Some(Monotonic::default());
+            }
+        }
+        for seen in containers {
+            let id = seen.service.clone();
+            let exited = match seen.run {
+                ContainerRunSeen::Exited { code } if !rebooted => Some(code),
+                _ => None,
+            };
+            let service = self.services.entry(id.clone()).or_default();
+            service.container = Some(Container {
+                fingerprint: seen.fingerprint,
+                prepared: Prepared {
+                    image_id: seen.image_id,
+                    exposed_ports: seen.exposed_ports,
+                    address: seen.address,
+                },
+                run: seen.run,
+                ready: false,
+            });
+            if let Some(code) = exited {
+                self.ended(&id, code);
+            }
+        }
+        // A container that vanished, rather than ended, was taken away by somebody: it is made anew.
+        for service in self.services.values_mut() {
+            if service.container.is_none() && service.start_at.is_none() {
+                service.start_at = Some(Monotonic::default());
+            }
+        }
+    }
+
+    pub(super) fn drive_service(&mut self, id: &ServiceId) {
+        let Some(directive) = self.ledger.directives.get(id).cloned() else {
+            return;
+        };
+        let Some(service) = self.services.get(id) else {
+            return;
+        };
+        if service.job.is_some() {
+            return;
+        }
+        match &directive.want {
+            Want::Run { container, volumes } => self.drive_run(id, &directive, container, volumes),
+            Want::Stopped if service.runs() => self.begin_stop(id),
+            Want::Stopped => self.settle(id, directive.generation),
+            Want::Absent if service.runs() => self.begin_stop(id),
+            Want::Absent if service.container.is_some() => {
+                let job = Job::RemoveContainer {
+                    service: id.clone(),
+                };
+                self.begin_for(id, Doing::Remove, job);
+            }
+            Want::Absent => {
+                self.ledger_changed |= self.ledger.addresses.remove(id).is_some();
+                self.settle(id, directive.generation);
+            }
+        }
+    }
+
+    fn drive_run(
+        &mut self,
+        id: &ServiceId,
+        directive: &Directive,
+        container: &ContainerSpec,
+        volumes: &[VolumeClaim],
+    ) {
+        let fingerprint = fingerprint(container);
+        let may_start = volumes.is_empty() || self.confirmed;
+        let now = self.now.monotonic;
+        let Some(service) = self.services.get(id) else {
+            return;
+        };
+        if service.runs() {
+            let current = service
+                .container
+                .as_ref()
+                .is_some_and(|c| c.fingerprint == fingerprint);
+            if current {
+                return self.settle(id, directive.generation);
+            }
+            return self.begin_stop(id);
+        }
+        if service.start_at.is_none_or(|at| at > now) || !may_start {
+            return;
+        }
+        let Some(address) = self.address_of(id) else {
+            let message = "every container address of this node is taken".to_owned();
+            let failure = Failure {
+                message,
+                retry: Retry::Pointless,
+            };
+            return self.set_state(id, directive.generation, ContainerState::Failed(failure));
+        };
+        let job = Job::Run {
+            service: id.clone(),
+            container: Box::new(container.clone()),
+            address,
+            fingerprint,
+            volumes: volumes.to_vec(),
+        };
+        if let Some(service) = self.services.get_mut(id) {
+            service.start_at = None;
+            service.run_began = Some(now);
+        }
+        self.begin_for(id, Doing::Run, job);
+        self.set_state(id, directive.generation, ContainerState::Starting);
+    }
+
+    fn begin_for(&mut self, id: &ServiceId, doing: Doing, job: Job) {
+        let job = self.begin(Owner::Service(id.clone()), job);
+        if let Some(service) = self.services.get_mut(id) {
+            service.job = Some((job, doing));
+        }
+    }
+
+    fn begin_stop(&mut self, id: &ServiceId) {
+        let grace_ms = self
+            .ledger
+            .stop_grace_ms
+            .get(id)
+            .copied()
+            .unwrap_or(GRACE_DEFAULT_MS);
+        let now = self.now.monotonic;
+        if let Some(service) = self.services.get_mut(id) {
+            service.stop_began = Some(now);
+        }
+        self.begin_for(
+            id,
+            Doing::Stop,
+            Job::Stop {
+                service: id.clone(),
+                grace_ms,
+            },
+        );
+    }
+
+    /// The fixed address of a service's container on this node.
+    pub(super) fn address_of(&mut self, id: &ServiceId) -> Option<Ipv4Addr> {
+        if let Some(address) = self.ledger.addresses.get(id) {
+            return Some(*address);
+        }
+        let taken: BTreeSet<Ipv4Addr> = self.ledger.addresses.values().copied().collect();
+        let address = self.network.free_address(&taken).ok()?;
+        self.ledger.addresses.insert(id.clone(), address);
+        self.ledger_changed = true;
+        Some(address)
+    }
+
+    /// Reports what is, as the answer to the directive of this generation.
+    fn settle(&mut self, id: &ServiceId, generation: Generation) {
+        let wall = self.wall();
+        let Some(service) = self.services.get(id) else {
+            return;
+        };
+        let state = match &service.container {
+            None => ContainerState::Absent,
+            Some(container) => match (&container.run, container.ready) {
+                (ContainerRunSeen::Created, _) => ContainerState::Created,
+                (ContainerRunSeen::Exited { code }, _) => ContainerState::Stopped {
+                    exit_code: Some(*code),
+                    stop_ms: service.stop_ms,
+                },
+                (ContainerRunSeen::Running, false) => match &service.state {
+                    ContainerState::Unhealthy { message } => ContainerState::Unhealthy {
+                        message: message.clone(),
+                    },
+                    _ => ContainerState::Starting,
+                },
+                (ContainerRunSeen::Running, true) => match &service.state {
+                    running @ ContainerState::Running { .. } => running.clone(),
+                    _ => ContainerState::Running {
+                        prepared: container.prepared.clone(),
+                        start_ms: service
+                            .run_began
+                            .map(|began| self.now.monotonic.since_ms(began)),
+                        since: wall,
+                    },
+                },
+            },
+        };
+        self.set_state(id, generation, state);
+    }
+
+    fn set_state(&mut self, id: &ServiceId, generation: Generation, state: ContainerState) {
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        if service.state == state && service.acted_on == generation {
+            return;
+        }
+        service.state = state;
+        service.acted_on = generation;
+        self.report_service(id);
+    }
+
+    /// Under whatever directive it last acted on.
+    fn change_state(&mut self, id: &ServiceId, state: ContainerState) {
+        if let Some(generation) = self.services.get(id).map(|service| service.acted_on) {
+            self.set_state(id, generation, state);
+        }
+    }
+
+    pub(super) fn container_ready(&mut self, id: &ServiceId) {
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        if let Some(container) = &mut service.container {
+            container.ready = true;
+        }
+        // The next drive settles it, unless a job is under way whose end does.
+    }
+
+    pub(super) fn container_unhealthy(&mut self, id: &ServiceId, message: String) {
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        if let Some(container) = &mut service.container {
+            container.ready = false;
+        }
+        if service.runs() {
+            self.change_state(id, ContainerState::Unhealthy { message });
+        }
+    }
+
+    pub(super) fn container_exited(&mut self, id: &ServiceId, code: i64) {
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        let stopping = matches!(service.job, Some((_, Doing::Stop)));
+        if let Some(container) = &mut service.container {
+            container.run = ContainerRunSeen::Exited { code };
+            container.ready = false;
+        }
+        if !stopping {
+            self.ended(id, code);
+        }
+    }
+
+    /// A container ended by itself: by its policy it is started again, after a while, or not.
+    fn ended(&mut self, id: &ServiceId, code: i64) {
+        let policy = match self.ledger.directives.get(id).map(|d| &d.want) {
+            Some(Want::Run { container, .. }) => container.spec.restart,
+            _ => RestartPolicy::Never,
+        };
+        let now = self.now.monotonic;
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        let recovered = service
+            .run_began
+            .is_some_and(|began| now.since_ms(began) >= RECOVERED_AFTER_MS);
+        if recovered {
+            service.restarts = 0;
+        }
+        let again = match policy {
+            RestartPolicy::Never => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure { retries_max } => {
+                code != 0 && retries_max.is_none_or(|max| service.restarts < max)
+            }
+        };
+        service.start_at = again.then(|| now.plus_ms(backoff_ms(service.restarts)));
+        service.restarts = service.restarts.saturating_add(1);
+        self.change_state(
+            id,
+            ContainerState::Stopped {
+                exit_code: Some(code),
+                stop_ms: None,
+            },
+        );
+    }
+
+    pub(super) fn service_job_done(&mut self, id: &ServiceId, result: Result<JobOutcome, Failure>) {
+        let now = self.now.monotonic;
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        let doing = service.job.take().map(|(_, doing)| doing);
+        match result {
+            Ok(JobOutcome::Running { prepared, .. }) => {
+                let fingerprint = self.wanted_fingerprint(id).unwrap_or_default();
+                let Some(service) = self.services.get_mut(id) else {
+                    return;
+                };
+                // The container may have become ready, or ended, before this news came.
+                let fresh = service.container.take();
+                let (run, ready) = match fresh {
+                    Some(seen) if seen.fingerprint == fingerprint && seen.ready => {
+                        (seen.run, seen.ready)
+                    }
+                    _ => (ContainerRunSeen::Running, false),
+                };
+                service.container = Some(Container {
+                    fingerprint,
+                    prepared,
+                    run,
+                    ready,
+                });
+            }
+            Ok(JobOutcome::Stopped { code }) => {
+                service.stop_ms = service.stop_began.take().map(|began| now.since_ms(began));
+                match (&mut service.container, code) {
+                    (Some(container), Some(code)) => {
+                        container.run = ContainerRunSeen::Exited { code };
+                        container.ready = false;
+                    }
+                    (container, _) => *container = None,
+                }
+            }
+            Ok(_) if doing == Some(Doing::Remove) => service.container = None,
+            Ok(_) => {}
+            Err(failure) => self.service_job_failed(id, failure),
+        }
+    }
+
+    fn wanted_fingerprint(&self, id: &ServiceId) -> Option<String> {
+        match &self.ledger.directives.get(id)?.want {
+            Want::Run { container, .. } => Some(fingerprint(container)),
+            Want::Stopped | Want::Absent => None,
+        }
+    }
+
+    /// Tried again when that may help: a start after a growing while, a stop or a removal as soon
+    /// as the service is looked at again.
+    fn service_job_failed(&mut self, id: &ServiceId, failure: Failure) {
+        let now = self.now.monotonic;
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        let wait = RETRY_DELAY_MS.max(backoff_ms(service.restarts));
+        service.restarts = service.restarts.saturating_add(1);
+        service.start_at = (failure.retry == Retry::MayHelp).then(|| now.plus_ms(wait));
+        self.change_state(id, ContainerState::Failed(failure));
+    }
+
+    /// Logs and events that the shell must end for a service are none of this file's business; it
+    /// only says that a prepared container is there.
+    pub(super) fn container_prepared(
+        &mut self,
+        id: &ServiceId,
+        prepared: &Prepared,
+        fingerprint: String,
+    ) {
+        let service = self.services.entry(id.clone()).or_default();
+        if service.runs() {
+            return;
+        }
+        service.container = Some(Container {
+            fingerprint,
+            prepared: prepared.clone(),
+            run: ContainerRunSeen::Created,
+            ready: false,
+        });
+    }
+
+    /// Ends what a service's job does; its end comes as an event.
+    pub(super) fn cancel(&mut self, job: JobId) {
+        self.commands.push(Command::Cancel(job));
+    }
+}
+
+fn backoff_ms(restarts: u32) -> u64 {
+    RESTART_DELAY_MS
+        .saturating_mul(1 << restarts.min(20))
+        .min(RESTART_DELAY_MAX_MS)
+}
+
+/// Names everything that a container cannot change while it lives: two containers with the same
+/// fingerprint are the same. FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv), over the JSON.
+pub(super) fn fingerprint(container: &ContainerSpec) -> String {
+    let mut lasting = container.clone();
+    lasting.image_id = None;
+    lasting.spec.pause_budget_ms = 0;
+    lasting.spec.depends_on.clear();
+    lasting.spec.restart = RestartPolicy::Never;
+    lasting.spec.stop_grace_ms = 0;
+    let json = serde_json::to_string(&lasting).expect("a container's description is plain data");
+    let hash = json.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
