@@ -82,10 +82,9 @@ impl Agent {
 
     /// When the next tick is needed at the latest; none when only events matter.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        self.services
-            .values()
-            .filter_map(|service| service.start_at)
-            .min()
+        let later = |at: &Monotonic| *at > self.now.monotonic;
+        let times = |service: &Service| service.start_at.into_iter().chain(service.retry_at);
+        self.services.values().flat_map(times).filter(later).min()
     }
 
     /// Takes one event and says what follows from it.

@@ -32,6 +32,8 @@ pub(super) struct Service {
     pub(super) acted_on: Generation,
     /// Earliest time of the next start; none when no start is due.
     pub(super) start_at: Option<Monotonic>,
+    /// Earliest time at which a stop or a removal that failed is tried again.
+    pub(super) retry_at: Option<Monotonic>,
     container: Option<Container>,
     job: Option<(JobId, Doing)>,
     /// Starts in a row that ended soon, or did not succeed.
@@ -63,6 +65,7 @@ impl Default for Service {
             state: super::nothing(),
             acted_on: Generation::default(),
             start_at: None,
+            retry_at: None,
             container: None,
             job: None,
             restarts: 0,
@@ -78,6 +81,7 @@ impl Service {
     pub(super) fn directed(&mut self) {
         self.restarts = 0;
         self.start_at = Some(Monotonic::default());
+        self.retry_at = None;
         self.stop_ms = None;
     }
 
@@ -121,9 +125,14 @@ impl Agent {
                 self.ended(&id, code);
             }
         }
-        // A container that vanished, rather than ended, was taken away by somebody: it is made anew.
+        // A container that vanished, rather than ended, was taken away by somebody, and one that was
+        // never started was on its way: both are due for a start.
         for service in self.services.values_mut() {
-            if service.container.is_none() && service.start_at.is_none() {
+            let never_ran = service
+                .container
+                .as_ref()
+                .is_none_or(|c| c.run == ContainerRunSeen::Created);
+            if never_ran && service.start_at.is_none() {
                 service.start_at = Some(Monotonic::default());
             }
         }
@@ -136,7 +145,7 @@ impl Agent {
         let Some(service) = self.services.get(id) else {
             return;
         };
-        if service.job.is_some() {
+        if service.job.is_some() || service.retry_at.is_some_and(|at| at > self.now.monotonic) {
             return;
         }
         match &directive.want {
@@ -201,6 +210,10 @@ impl Agent {
         if let Some(service) = self.services.get_mut(id) {
             service.start_at = None;
             service.run_began = Some(now);
+            if let Some(container) = &mut service.container {
+                container.run = ContainerRunSeen::Created;
+                container.ready = false;
+            }
         }
         self.begin_for(id, Doing::Run, job);
         self.set_state(id, directive.generation, ContainerState::Starting);
@@ -383,11 +396,12 @@ impl Agent {
                     return;
                 };
                 // The container may have become ready, or ended, before this news came.
-                let fresh = service.container.take();
-                let (run, ready) = match fresh {
-                    Some(seen) if seen.fingerprint == fingerprint && seen.ready => {
-                        (seen.run, seen.ready)
-                    }
+                let (run, ready) = match service.container.take() {
+                    Some(seen) if seen.ready => (ContainerRunSeen::Running, true),
+                    Some(Container {
+                        run: run @ ContainerRunSeen::Exited { .. },
+                        ..
+                    }) => (run, false),
                     _ => (ContainerRunSeen::Running, false),
                 };
                 service.container = Some(Container {
@@ -409,7 +423,7 @@ impl Agent {
             }
             Ok(_) if doing == Some(Doing::Remove) => service.container = None,
             Ok(_) => {}
-            Err(failure) => self.service_job_failed(id, failure),
+            Err(failure) => self.service_job_failed(id, doing, failure),
         }
     }
 
@@ -420,21 +434,24 @@ impl Agent {
         }
     }
 
-    /// Tried again when that may help: a start after a growing while, a stop or a removal as soon
-    /// as the service is looked at again.
-    fn service_job_failed(&mut self, id: &ServiceId, failure: Failure) {
+    /// Tried again, each time after a longer while: a start only when that may help, a stop and a
+    /// removal always, because there is no other way.
+    fn service_job_failed(&mut self, id: &ServiceId, doing: Option<Doing>, failure: Failure) {
         let now = self.now.monotonic;
         let Some(service) = self.services.get_mut(id) else {
             return;
         };
-        let wait = RETRY_DELAY_MS.max(backoff_ms(service.restarts));
+        let at = now.plus_ms(RETRY_DELAY_MS.max(backoff_ms(service.restarts)));
         service.restarts = service.restarts.saturating_add(1);
-        service.start_at = (failure.retry == Retry::MayHelp).then(|| now.plus_ms(wait));
+        if doing == Some(Doing::Run) {
+            service.start_at = (failure.retry == Retry::MayHelp).then_some(at);
+        } else {
+            service.retry_at = Some(at);
+        }
         self.change_state(id, ContainerState::Failed(failure));
     }
 
-    /// Logs and events that the shell must end for a service are none of this file's business; it
-    /// only says that a prepared container is there.
+    /// A container was made ready to start.
     pub(super) fn container_prepared(
         &mut self,
         id: &ServiceId,

@@ -6,7 +6,7 @@ use super::service::fingerprint;
 use super::{Agent, Job, JobId, JobOutcome, Owner};
 use flocker_types::ids::{Epoch, ServiceId, TaskId, VolumeId};
 use flocker_types::link::AgentMessage;
-use flocker_types::task::{Failure, Retry, Task, TaskOutcome, TaskReport, Work};
+use flocker_types::task::{Failure, IncomingVolume, Retry, Task, TaskOutcome, TaskReport, Work};
 use flocker_types::volume::Role;
 
 /// A task as this node knows it.
@@ -102,6 +102,7 @@ impl Agent {
 
     /// The job that does a task, or why this node must not do it.
     fn job_for(&mut self, id: TaskId, work: Work) -> Result<Job, Failure> {
+        let stall_limit_ms = self.tasks[&id].task.stall_limit_ms;
         match work {
             Work::CreateVolume { label } => Ok(Job::CreateVolume { label }),
             Work::Prepare {
@@ -110,20 +111,10 @@ impl Agent {
                 incoming,
                 image_peers,
             } => {
-                for volume in &incoming {
-                    let grant = Grant {
-                        source: volume.source,
-                        epoch: volume.label.epoch,
-                        label: volume.label.clone(),
-                    };
-                    self.ledger.grants.insert(volume.label.id, grant);
-                    self.ledger_changed = true;
-                }
-                let address = self.address_of(&service).ok_or_else(|| Failure {
-                    message: "every container address of this node is taken".to_owned(),
-                    retry: Retry::Pointless,
+                self.grant(&incoming);
+                let address = self.address_of(&service).ok_or_else(|| {
+                    refusal("every container address of this node is taken".to_owned())
                 })?;
-                let stall_limit_ms = self.tasks[&id].task.stall_limit_ms;
                 let fingerprint = fingerprint(&container);
                 Ok(Job::Prepare {
                     service,
@@ -139,7 +130,6 @@ impl Agent {
                 for copy in &volumes {
                     self.must_hold(copy.volume, copy.epoch)?;
                 }
-                let stall_limit_ms = self.tasks[&id].task.stall_limit_ms;
                 Ok(Job::Copy {
                     task: id,
                     volumes,
@@ -174,6 +164,19 @@ impl Agent {
                 }
                 Ok(Job::Destroy { volume })
             }
+        }
+    }
+
+    fn grant(&mut self, incoming: &[IncomingVolume]) {
+        for volume in incoming {
+            let (source, label) = (volume.source, volume.label.clone());
+            let grant = Grant {
+                source,
+                epoch: label.epoch,
+                label,
+            };
+            self.ledger.grants.insert(volume.label.id, grant);
+            self.ledger_changed = true;
         }
     }
 
