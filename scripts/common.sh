@@ -30,7 +30,8 @@ as_root() {
         "$@"
     else
         command -v sudo >/dev/null || die "this needs root: run it as root, or install sudo"
-        sudo env "PATH=$PATH" "CARGO_HOME=$CARGO_HOME" "RUSTUP_HOME=$RUSTUP_HOME" "$@"
+        sudo env "PATH=$PATH" "CARGO_HOME=$CARGO_HOME" "RUSTUP_HOME=$RUSTUP_HOME" \
+            "INSTA_UPDATE=${INSTA_UPDATE:-auto}" "$@"
     fi
 }
 
@@ -38,7 +39,7 @@ as_builder() {
     if [ "$BUILDER" = "$(id -un)" ]; then
         "$@"
     else
-        sudo -u "$BUILDER" -H env "PATH=$PATH" "$@"
+        sudo -u "$BUILDER" -H env "PATH=$PATH" "INSTA_UPDATE=${INSTA_UPDATE:-auto}" "$@"
     fi
 }
 

@@ -6,6 +6,8 @@
 
 # Crates whose tests need neither root nor Docker.
 UNIT_CRATES="types manifest core store control tidy"
+# A snapshot that differs is a failure; it is never written by itself.
+export INSTA_UPDATE=no
 # Without cargo-nextest there is no limit for each test, so there is one for all, in seconds.
 ALL_LIMIT_S=1800
 

@@ -4,7 +4,7 @@
 //! one a line. The first message is a hello; control answers with everything that is in force.
 
 use crate::api::LogLine;
-use crate::ids::{BootId, ClusterId, Generation, NodeId, ServiceId, TaskId};
+use crate::ids::{BootId, ClusterId, Generation, NodeId, ServiceId, TaskId, VolumeId};
 use crate::route::Route;
 use crate::task::{Directive, ServiceStatus, Task, TaskProgress, TaskReport};
 use crate::volume::{PoolUsage, StorageKind, VolumeCopy};
@@ -21,6 +21,10 @@ pub const LINK_TIMEOUT_MS: u64 = 5_000;
 /// From an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one message at a time; a box would only be in the way of matching"
+)]
 pub enum AgentMessage {
     /// First message: who and what is here.
     Hello(Box<AgentHello>),
@@ -38,7 +42,10 @@ pub enum AgentMessage {
     /// A volume's copy on this node changed: created, received into, promoted, pruned ...
     Volume(VolumeCopy),
     /// A volume's copy is gone from this node.
-    VolumeGone(crate::ids::VolumeId),
+    VolumeGone {
+        /// Which.
+        volume: VolumeId,
+    },
     /// The pool's use changed.
     Pool(PoolUsage),
     /// Lines of a container's log that were asked for.

@@ -26,6 +26,10 @@ pub struct Directive {
 /// A service's wanted state on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few at a time; a box would only be in the way of matching"
+)]
 pub enum Want {
     /// Promote the volumes where needed, then keep the container running.
     Run {
@@ -80,6 +84,10 @@ pub struct Task {
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few at a time; a box would only be in the way of matching"
+)]
 pub enum Work {
     /// Make an empty volume that this node holds. Succeeds if it is there already.
     CreateVolume {
