@@ -8,6 +8,7 @@
 
 mod examples;
 
+use examples::{links, records};
 use flocker_types::app::{RestartPolicy, ServiceSpec};
 use flocker_types::link::{AgentMessage, MESSAGE_BYTES_MAX, ToAgent};
 use flocker_types::volume::VolumeLabel;
@@ -45,48 +46,48 @@ fn kinds(lines: &str) -> BTreeSet<String> {
 
 #[test]
 fn agent_to_control() {
-    let lines = there_and_back(&examples::agent_messages());
+    let lines = there_and_back(&links::agent_messages());
     insta::assert_snapshot!("agent_to_control", lines);
     assert_eq!(kinds(&lines).len(), 9);
 }
 
 #[test]
 fn control_to_agent() {
-    let lines = there_and_back(&examples::to_agent());
+    let lines = there_and_back(&links::to_agent());
     insta::assert_snapshot!("control_to_agent", lines);
     assert_eq!(kinds(&lines).len(), 8);
 }
 
 #[test]
 fn proxy_to_control() {
-    let lines = there_and_back(&examples::proxy_messages());
+    let lines = there_and_back(&links::proxy_messages());
     insta::assert_snapshot!("proxy_to_control", lines);
     assert_eq!(kinds(&lines).len(), 5);
 }
 
 #[test]
 fn control_to_proxy() {
-    let lines = there_and_back(&examples::to_proxy());
+    let lines = there_and_back(&links::to_proxy());
     insta::assert_snapshot!("control_to_proxy", lines);
     assert_eq!(kinds(&lines).len(), 4);
 }
 
 #[test]
 fn agent_to_agent() {
-    let requests = there_and_back(&examples::stream_requests());
-    let replies = there_and_back(&examples::stream_replies());
+    let requests = there_and_back(&records::stream_requests());
+    let replies = there_and_back(&records::stream_replies());
     assert_eq!((kinds(&requests).len(), kinds(&replies).len()), (3, 4));
     insta::assert_snapshot!("agent_to_agent", format!("{requests}\n{replies}"));
 }
 
 #[test]
 fn plan() {
-    insta::assert_snapshot!("plan", there_and_back(&examples::plans()));
+    insta::assert_snapshot!("plan", there_and_back(&records::plans()));
 }
 
 #[test]
 fn operation() {
-    insta::assert_snapshot!("operation", there_and_back(&examples::operations()));
+    insta::assert_snapshot!("operation", there_and_back(&records::operations()));
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn a_bad_name_in_a_message_is_named() {
 /// The largest hello that the budgets foresee (1,000 volumes, 1,000 services) fits in a message.
 #[test]
 fn a_large_node_fits_in_one_message() {
-    let messages = examples::agent_messages();
+    let messages = links::agent_messages();
     let AgentMessage::Hello(hello) = &messages[0] else {
         panic!("the first message is a hello");
     };
