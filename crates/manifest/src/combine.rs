@@ -194,6 +194,10 @@ fn leave_out(
     application: &mut Application,
     found: &mut Vec<Diagnostic>,
 ) {
+    if found.iter().any(|one| one.severity == Severity::Error) {
+        // A misspelt name in the deployment would be reported a second time.
+        return;
+    }
     for (service, marks) in marks {
         if placement.services.contains_key(*service) {
             continue;

@@ -32,6 +32,9 @@ pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut R
         );
         return;
     };
+    if item.is_failed() {
+        return;
+    }
     let text = &*scalar.text;
     match scalar.meaning() {
         Meaning::Text => {}

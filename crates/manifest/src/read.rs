@@ -32,6 +32,9 @@ pub(crate) fn text<'n>(
         );
         return None;
     };
+    if node.is_failed() {
+        return None;
+    }
     let taken = match (scalar.meaning(), dialect) {
         (Meaning::Text, _) => true,
         (Meaning::Null | Meaning::Truth(_), _) => false,
@@ -68,6 +71,9 @@ pub(crate) fn integer(
         _ => None,
     });
     let Some(value) = value else {
+        if node.is_failed() {
+            return None;
+        }
         let quoted_number = node
             .as_scalar()
             .filter(|scalar| scalar.text.trim().parse::<i128>().is_ok());
@@ -113,10 +119,8 @@ pub(crate) fn truth(node: &Node, what: &str, report: &mut Report<'_>) -> Option<
         _ => None,
     });
     if value.is_none() {
-        report.error(
-            node.span,
-            format!("{what} must be true or false, not {}", node.describe()),
-        );
+        let message = format!("{what} must be true or false, not {}", node.describe());
+        report.mismatch(node, message, "");
     }
     value
 }
@@ -130,14 +134,11 @@ pub(crate) fn mapping<'n>(
 ) -> Option<&'n [Entry]> {
     let entries = node.as_mapping();
     if entries.is_none() {
-        report.error_hint(
-            node.span,
-            format!(
-                "{what} must be a mapping ('key: value'), not {}",
-                node.describe()
-            ),
-            hint,
+        let message = format!(
+            "{what} must be a mapping ('key: value'), not {}",
+            node.describe()
         );
+        report.mismatch(node, message, hint);
     }
     entries
 }
@@ -152,11 +153,8 @@ pub(crate) fn list<'n>(
     match &node.data {
         Data::Sequence(items) => Some(items),
         Data::Scalar(_) | Data::Mapping(_) => {
-            report.error_hint(
-                node.span,
-                format!("{what} must be a list, not {}", node.describe()),
-                hint,
-            );
+            let message = format!("{what} must be a list, not {}", node.describe());
+            report.mismatch(node, message, hint);
             None
         }
     }

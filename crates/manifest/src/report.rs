@@ -4,6 +4,7 @@
 
 use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::source::{Lines, Location, Span};
+use crate::yaml::Node;
 use std::sync::Arc;
 
 /// Most diagnostics that are kept for one file; more do not help anybody.
@@ -47,6 +48,14 @@ impl<'a> Report<'a> {
         hint: impl Into<String>,
     ) {
         self.add(Severity::Error, span, message.into(), Some(hint.into()));
+    }
+
+    /// A value is not what it must be; says nothing about a value that was reported already.
+    pub(crate) fn mismatch(&mut self, node: &Node, message: impl Into<String>, hint: &str) {
+        if !node.is_failed() {
+            let hint = (!hint.is_empty()).then(|| hint.to_owned());
+            self.add(Severity::Error, node.span, message.into(), hint);
+        }
     }
 
     /// Something is probably not meant.

@@ -126,11 +126,7 @@ impl<'a> Lines<'a> {
             span.end_column
         };
         let length = end.min(visible_end).saturating_sub(column).max(1);
-        let skipped = if column > EXCERPT_CHARS_MAX / 2 {
-            column - EXCERPT_CHARS_MAX / 2
-        } else {
-            0
-        };
+        let skipped = column.saturating_sub(EXCERPT_CHARS_MAX / 2);
         let length = length.min(EXCERPT_CHARS_MAX / 2);
         Location {
             file: Arc::clone(&self.file),

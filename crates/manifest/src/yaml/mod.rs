@@ -49,6 +49,8 @@ pub(crate) enum Form {
     Plain,
     /// In quotes, as a block, or tagged `!!str`: text.
     Text,
+    /// Unreadable, and an error says why: nobody has to say more about it.
+    Failed,
 }
 
 /// A key and its value.
@@ -93,6 +95,12 @@ impl Node {
     pub(crate) fn is_null(&self) -> bool {
         self.as_scalar()
             .is_some_and(|scalar| matches!(scalar.meaning(), Meaning::Null))
+    }
+
+    /// True when an error about this value was reported already.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.as_scalar()
+            .is_some_and(|scalar| scalar.form == Form::Failed)
     }
 
     /// What the value is, in words, for messages: "a list", "the number 5" ...

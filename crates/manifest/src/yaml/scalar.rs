@@ -29,7 +29,7 @@ impl Scalar {
     /// What it means.
     pub(crate) fn meaning(&self) -> Meaning {
         match self.form {
-            Form::Text => Meaning::Text,
+            Form::Text | Form::Failed => Meaning::Text,
             Form::Plain => plain_meaning(&self.text),
         }
     }

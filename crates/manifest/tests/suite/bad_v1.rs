@@ -8,7 +8,7 @@ fn a_port_that_two_services_publish_is_refused_where_the_second_does() {
                 b: {image: x, ports: [{internal: 2, external: 80}]}\n";
     assert_eq!(
         show(&parse_text(text).unwrap_err()),
-        "4:41+2 error: the external port 80 is already published by 'a' (f.yml:3) (every node \
+        "4:49+2 error: the external port 80 is already published by 'a' (f.yml:3) (every node \
          answers at this port, for one service: give 'b' another)\n"
     );
 }
@@ -32,6 +32,6 @@ fn a_deployment_of_an_unknown_service_is_refused() {
     let found = flocker_manifest::combine(&[parsed], Some(&nodes)).unwrap_err();
     assert_eq!(
         show(&found),
-        "2:13+6 error: no application file defines 'rediss' (did you mean 'redis'?)\n"
+        "2:14+6 error: no application file defines 'rediss' (did you mean 'redis'?)\n"
     );
 }

@@ -20,7 +20,7 @@ fn directory() -> std::path::PathBuf {
 }
 
 fn read(file: &str) -> String {
-    fs::read_to_string(directory().join(file)).unwrap()
+    fs::read_to_string(directory().join(file)).expect("the manifest is in the repository")
 }
 
 fn application(file: &str) -> ParsedApplication {
