@@ -296,7 +296,7 @@ impl Agent {
             }
             JobOutcome::Gone(id) => {
                 self.volumes.remove(id);
-                self.send(AgentMessage::VolumeGone(*id));
+                self.send(AgentMessage::VolumeGone { volume: *id });
             }
             _ => {}
         }

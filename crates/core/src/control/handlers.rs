@@ -162,7 +162,7 @@ impl Control {
             }
             AgentMessage::Task(report) => self.task_reported(node, &report),
             AgentMessage::Volume(copy) => self.volume_reported(node, &copy),
-            AgentMessage::VolumeGone(volume) => self.volume_gone(node, volume),
+            AgentMessage::VolumeGone { volume } => self.volume_gone(node, volume),
             AgentMessage::Pool(pool) => self.links.set_pool(node, pool),
             AgentMessage::Log {
                 request,
