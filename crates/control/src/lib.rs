@@ -4,8 +4,16 @@
 //! happens (requests of the API, words of agents and proxies, time), steps the core, makes the
 //! changes durable and carries out the commands. It decides nothing about the cluster itself.
 
+pub mod api;
+mod config;
 mod events;
+mod init;
+mod links;
+mod run;
 mod shell;
 
+pub use config::{API_PORT_DEFAULT, ControlConfig, StateDirectory};
 pub use events::EVENTS_KEPT_MAX;
+pub use init::{InitError, InitRequest, initialise};
+pub use run::{Bound, ControlError, run};
 pub use shell::{KeepError, LoadError};

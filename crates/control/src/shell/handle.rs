@@ -10,7 +10,6 @@ use crate::shell::sessions::Connection;
 use flocker_core::cluster::TokenRecord;
 use flocker_core::control::{Request, RequestId, Response, Session};
 use flocker_types::api::{ApiError, ErrorCode};
-use flocker_types::link::{AgentMessage, ProxyMessage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -97,6 +96,12 @@ impl Handle {
         record.await.map_err(|_| Stopping)
     }
 
+    /// Returns when the loop has come round to it.
+    pub(crate) async fn answers(&self) -> Result<(), Stopping> {
+        // No token has this id; that the question is answered is the answer.
+        self.token("").await.map(drop)
+    }
+
     /// Announces a connection. Its number, and the reason of its end when the loop closes it.
     pub(crate) async fn connect(
         &self,
@@ -115,28 +120,10 @@ impl Handle {
         Ok((session, closed))
     }
 
-    /// Hands over what an agent said.
-    pub(crate) async fn agent(
-        &self,
-        session: Session,
-        message: AgentMessage,
-    ) -> Result<(), Stopping> {
-        self.give(Input::Agent(session, message)).await
-    }
-
-    /// Hands over what a proxy said.
-    pub(crate) async fn proxy(
-        &self,
-        session: Session,
-        message: ProxyMessage,
-    ) -> Result<(), Stopping> {
-        self.give(Input::Proxy(session, message)).await
-    }
-
     /// Says that a connection ended.
     pub(crate) async fn lost(&self, session: Session) {
         // When the loop has ended nobody has to know.
-        drop(self.give(Input::Lost(session)).await);
+        self.give(Input::Lost(session)).await.ok();
     }
 
     /// Events after `after`, or new ones only.
@@ -144,7 +131,8 @@ impl Handle {
         self.events.read(after)
     }
 
-    async fn give(&self, input: Input) -> Result<(), Stopping> {
+    /// Hands something to the loop; waits while the loop's queue is full.
+    pub(crate) async fn give(&self, input: Input) -> Result<(), Stopping> {
         self.inputs.send(input).await.map_err(|_| Stopping)
     }
 }

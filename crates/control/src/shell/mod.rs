@@ -13,9 +13,10 @@ mod waiters;
 
 pub use keeper::{KeepError, LoadError};
 
-pub(crate) use handle::{Handle, LogReader};
+pub(crate) use handle::{Handle, LogReader, Stopping, unexpected};
 pub(crate) use keeper::Keeper;
 pub(crate) use sessions::{Connection, Outgoing};
+pub(crate) use waiters::LogPiece;
 
 use crate::events::Events;
 use flocker_core::cluster::TokenRecord;
@@ -38,6 +39,8 @@ const INPUTS_MAX: usize = 1_024;
 const ROUND_INPUTS_MAX: usize = 64;
 /// The core gets a tick at least this often, in milliseconds.
 const TICK_INTERVAL_MS: u64 = 1_000;
+/// And at most this often, whatever deadline it names, in milliseconds.
+const TICK_SPACING_MS: u64 = 1;
 
 /// The state machine that the loop steps: [`Control`]; in tests of the loop also a scripted one.
 pub(crate) trait Core: Send {
@@ -247,7 +250,8 @@ impl Shell {
         let due = self
             .core
             .next_deadline()
-            .map_or(regular, |deadline| deadline.min(regular));
+            .map_or(regular, |deadline| deadline.min(regular))
+            .max(self.last_tick.plus_ms(TICK_SPACING_MS));
         Duration::from_millis(due.since_ms(self.clock.now().monotonic))
     }
 

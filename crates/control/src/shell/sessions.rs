@@ -69,7 +69,7 @@ impl Sessions {
             return self.close(session, "control took it for an agent".to_owned());
         };
         let sent = queue.try_send(message);
-        self.settle(session, sent)
+        self.settle(session, &sent)
     }
 
     pub(super) fn send_proxy(&mut self, session: Session, message: ToProxy) -> Option<Event> {
@@ -77,10 +77,10 @@ impl Sessions {
             return self.close(session, "control took it for a proxy".to_owned());
         };
         let sent = queue.try_send(message);
-        self.settle(session, sent)
+        self.settle(session, &sent)
     }
 
-    fn settle<M>(&mut self, session: Session, sent: Result<(), TrySendError<M>>) -> Option<Event> {
+    fn settle<M>(&mut self, session: Session, sent: &Result<(), TrySendError<M>>) -> Option<Event> {
         match sent {
             Ok(()) => None,
             Err(TrySendError::Full(_)) => {

@@ -205,7 +205,7 @@ async fn a_connection_that_does_not_read_is_closed_and_the_others_go_on() {
     // Its own report of the end, and what it said before, come after that and are not passed on.
     running
         .handle
-        .proxy(session, ProxyMessage::Heartbeat)
+        .give(Input::Proxy(session, ProxyMessage::Heartbeat))
         .await
         .unwrap();
     running.handle.lost(session).await;
