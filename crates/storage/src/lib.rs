@@ -5,6 +5,19 @@
 //! copies files itself. It decides nothing: epochs are compared, but who holds a volume is
 //! control's decision, carried here in labels.
 
+pub mod btrfs;
+mod command;
+#[cfg(any(test, feature = "test-pools"))]
+pub mod conformance;
+mod image;
+mod label_file;
+pub mod pool;
+#[cfg(any(test, feature = "test-pools"))]
+pub mod test_pools;
+mod volume_locks;
 pub mod volume_store;
+
+pub use btrfs::BtrfsStore;
+pub use pool::{Pool, PoolSpec};
 
 pub use volume_store::{SendStream, StorageError, StorageErrorKind, StorageOperation, VolumeStore};

@@ -164,6 +164,39 @@ pub struct StorageError {
 }
 
 impl StorageError {
+    /// An error about one volume.
+    pub fn of(operation: StorageOperation, volume: VolumeId, kind: StorageErrorKind) -> Self {
+        Self {
+            operation,
+            volume: Some(volume),
+            kind,
+        }
+    }
+
+    /// An error about the pool as a whole.
+    pub fn of_pool(operation: StorageOperation, kind: StorageErrorKind) -> Self {
+        Self {
+            operation,
+            volume: None,
+            kind,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing its arguments: room may be
+    /// made, a stream may arrive whole next time, a command may have met a passing condition.
+    pub fn retry_may_help(&self) -> bool {
+        match self.kind {
+            StorageErrorKind::NoSpace(_)
+            | StorageErrorKind::BadStream(_)
+            | StorageErrorKind::Command { .. }
+            | StorageErrorKind::Io { .. } => true,
+            StorageErrorKind::NoSuchVolume
+            | StorageErrorKind::NoSuchSnapshot(_)
+            | StorageErrorKind::WrongRole(_)
+            | StorageErrorKind::StaleEpoch { .. } => false,
+        }
+    }
+
     fn subject(&self) -> String {
         self.volume
             .map_or_else(String::new, |volume| format!(" {}", volume.short()))
@@ -212,4 +245,37 @@ pub enum StorageErrorKind {
         /// The system's answer.
         source: std::io::Error,
     },
+}
+
+impl StorageErrorKind {
+    /// A failed file or system call; a full disk or quota becomes [`Self::NoSpace`].
+    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        let what = what.into();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace(format!("{what}: {source}"))
+            }
+            _ => Self::Io { what, source },
+        }
+    }
+
+    /// A failed command; a full disk or quota becomes [`Self::NoSpace`].
+    pub fn command(command: impl Into<String>, stderr: &str) -> Self {
+        let command = command.into();
+        let stderr = stderr.trim().to_owned();
+        let lower = stderr.to_ascii_lowercase();
+        let full = ["no space left", "quota exceeded", "out of space"];
+        if full.iter().any(|text| lower.contains(text)) {
+            return Self::NoSpace(format!("`{command}`: {stderr}"));
+        }
+        Self::Command { command, stderr }
+    }
+}
+
+/// Turns a system error into a [`StorageErrorKind`] that says what was tried with which path.
+pub(crate) fn io_at<'a>(
+    what: &'a str,
+    path: &'a std::path::Path,
+) -> impl FnOnce(std::io::Error) -> StorageErrorKind + 'a {
+    move |source| StorageErrorKind::io(format!("{what} {}", path.display()), source)
 }

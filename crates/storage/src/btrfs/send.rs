@@ -1,0 +1,77 @@
+//! Produces a volume stream with the kernel's send ioctl, on a thread of its own, through a pipe.
+//!
+//! Only the btrfs store calls it. No process is started: the ioctl writes the same bytes that
+//! `btrfs send` would.
+
+use super::sys::{self, SendContent, SendProtocol};
+use crate::volume_store::{SendStream, StorageErrorKind};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+
+/// The pipe between the kernel and the reader; the kernel's own limit for users is the same.
+pub(super) const PIPE_BYTES: usize = 1 << 20;
+
+/// The reading end: an end of file counts only once the kernel has said that it sent everything.
+struct SendReader {
+    pipe: pipe::Receiver,
+    sender: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Starts the stream from `from` (or from nothing) to `to`. Dropping the reader stops it.
+pub(super) fn start(
+    from: Option<OwnedFd>,
+    to: OwnedFd,
+    protocol: SendProtocol,
+) -> Result<SendStream, StorageErrorKind> {
+    let failed = |error| StorageErrorKind::io("make the pipe to send through", error);
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    // A smaller pipe is only slower.
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
+    let reader = OwnedFd::from(reader);
+    rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
+    let pipe = pipe::Receiver::from_owned_fd(reader).map_err(failed)?;
+    let sender = tokio::task::spawn_blocking(move || {
+        let parent = from.as_ref().map(AsFd::as_fd);
+        sys::send(
+            to.as_fd(),
+            parent,
+            writer.as_fd(),
+            SendContent::Full,
+            protocol,
+        )
+    });
+    Ok(SendStream {
+        reader: Box::new(SendReader {
+            pipe,
+            sender: Some(sender),
+        }),
+        bytes_estimate: None,
+    })
+}
+
+impl AsyncRead for SendReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.sender.is_some() {
+            ready!(Pin::new(&mut self.pipe).poll_read(context, buffer))?;
+            if buffer.filled().len() > before || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let Some(sender) = self.sender.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let sent = ready!(Pin::new(sender).poll(context));
+        self.sender = None;
+        Poll::Ready(sent.map_err(io::Error::other).flatten())
+    }
+}
