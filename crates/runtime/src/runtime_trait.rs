@@ -159,9 +159,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Starts it. `Ok` when it runs already.
     async fn start(&self, service: &ServiceId) -> Result<(), RuntimeError>;
 
-    /// Sends its stop signal, waits `grace_ms`, then kills; returns when it has ended, with its exit
-    /// code. `Ok` with the code of its last run (0 when it never ran) when it does not run; `None`
-    /// when there is no such container.
+    /// Sends its stop signal, waits `grace_ms`, then kills; returns as soon as every process of the
+    /// container has ended, so nothing of it writes any more. The exit code is there when it is known
+    /// by then: an engine learns it some 100 ms later, which no pause should wait for (the
+    /// [`ContainerEvent::Exited`] has it). `Ok` with the code of its last run (0 when it never
+    /// ran) when it does not run; `None` also when there is no such container. Calls that follow
+    /// (inspect, start, remove) see it as ended.
     async fn stop(&self, service: &ServiceId, grace_ms: u64) -> Result<Option<i64>, RuntimeError>;
 
     /// Removes it; it must not run. `Ok` when there is none.

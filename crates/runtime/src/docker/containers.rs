@@ -76,7 +76,24 @@ impl Docker {
         ))
     }
 
+    /// What the engine says about a container, once it can say the truth.
     async fn look_at(
+        &self,
+        name_or_id: &str,
+        action: &str,
+    ) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
+        let answer = self.look_once(name_or_id, action).await?;
+        let Some(id) = answer.as_ref().and_then(|answer| answer.id.clone()) else {
+            return Ok(answer);
+        };
+        if !self.settling.contains(&id) {
+            return Ok(answer);
+        }
+        self.wait_settled(action, &id).await?;
+        self.look_once(&id, action).await
+    }
+
+    async fn look_once(
         &self,
         name_or_id: &str,
         action: &str,

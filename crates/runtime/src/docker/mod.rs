@@ -16,6 +16,7 @@ mod network;
 mod process;
 mod pull_progress;
 mod request;
+mod settling;
 mod stop;
 mod subnet;
 
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use engine::Engine;
 use flocker_types::ids::{ClusterId, ServiceId};
 use flocker_types::link::Follow;
+use settling::Settling;
 use std::path::PathBuf;
 use subnet::Subnet;
 use tokio::io::AsyncRead;
@@ -51,6 +53,7 @@ pub struct Docker {
     engine: Engine,
     cluster: ClusterId,
     subnet: Subnet,
+    settling: Settling,
 }
 
 impl Docker {
@@ -66,6 +69,7 @@ impl Docker {
             engine: Engine::connect(&config.socket).await?,
             cluster: config.cluster,
             subnet,
+            settling: Settling::default(),
         };
         docker.ensure_network().await?;
         Ok(docker)

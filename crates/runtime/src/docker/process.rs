@@ -30,12 +30,7 @@ impl ContainerProcess {
         if !held.lines().any(|line| held_pid(line) == Some(pid)) {
             return None;
         }
-        // SAFETY: the descriptor is an open pidfd, owned by the `AsyncFd` and never replaced in it.
-        #[expect(
-            unsafe_code,
-            reason = "tokio wants the owner's word that the descriptor stays"
-        )]
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()?;
+        let pidfd = watched(pidfd)?;
         Some(Self { pidfd })
     }
 
@@ -52,6 +47,15 @@ impl ContainerProcess {
     pub(super) async fn ended(&self) -> io::Result<()> {
         self.pidfd.readable().await.map(|_| ())
     }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "tokio wants the owner's word that the descriptor stays open"
+)]
+fn watched(pidfd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is an open pidfd, owned by the `AsyncFd` and never replaced in it.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()
 }
 
 /// The process of a line `Pid:` of a descriptor's information; none when it has ended (`-1`).
