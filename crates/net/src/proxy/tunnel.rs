@@ -1,0 +1,232 @@
+//! Tunnels: connections from one node's proxy to another's, each for one connection of a client.
+//!
+//! ```text
+//!  client - proxy A ==== TLS, both show their certificates ==== proxy B - container
+//!             |  version, length, {"service", "internal_port"}  ->  |
+//!             |  <-  one byte: ok, refused or moved                 |
+//!             |  <-> the client's and the container's bytes         |
+//! ```
+//!
+//! [`super::reach`] opens them, the loop starts [`accept_tunnels`]. Only nodes of our own cluster are
+//! let in, and what comes through a tunnel never leaves through another.
+
+use super::connection::{carry, note_unreached};
+use super::limits::{ATTEMPT_MS_MAX, TUNNEL_HEADER_BYTES_MAX, TUNNEL_HEADER_MS_MAX};
+use super::listener::pause_after;
+use super::reach::{Unreached, Wanted};
+use super::relay::{ByteStream, End, tune};
+use super::shared::Shared;
+use crate::pki::{Identity, Role};
+use crate::tls::{self, ClientCertificates, ConnectOptions, Credentials, Expect, TlsError};
+use flocker_core::route::Origin;
+use flocker_types::ids::{NodeId, ServiceId};
+use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// First byte of a request.
+const PROTOCOL: u8 = 1;
+/// Bytes before the request's JSON: the version and the length.
+const PREFIX_BYTES: usize = 3;
+/// How long the TLS handshake may take, in milliseconds.
+const HANDSHAKE_MS_MAX: u64 = 5_000;
+const OK: u8 = 0;
+const REFUSED: u8 = 1;
+const MOVED: u8 = 2;
+
+/// What a tunnel is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) service: ServiceId,
+    pub(crate) internal_port: u16,
+}
+
+/// Why a tunnel leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TunnelFailure {
+    #[error("it refuses")]
+    Refused,
+    #[error("it says that the service is not there")]
+    Moved,
+    #[error("no connection to it")]
+    Connect(#[source] Box<TlsError>),
+    #[error("the connection to it broke")]
+    Broken(#[from] io::Error),
+}
+
+/// Opens tunnels, and knows how to accept them.
+#[derive(Debug)]
+pub(crate) struct Tunnels {
+    credentials: Credentials,
+    server: Arc<ServerConfig>,
+}
+
+impl Tunnels {
+    pub(crate) fn new(credentials: Credentials) -> Result<Self, TlsError> {
+        let server = tls::server_config(&credentials, ClientCertificates::Required, &[])?;
+        Ok(Self {
+            credentials,
+            server,
+        })
+    }
+
+    /// Opens a tunnel to a container on another node. Waits for as long as the other proxy holds;
+    /// the caller stops waiting when its own route changes.
+    pub(crate) async fn open(
+        &self,
+        node: NodeId,
+        address: SocketAddr,
+        request: &Request,
+    ) -> Result<Box<dyn ByteStream>, TunnelFailure> {
+        let options = ConnectOptions {
+            connect_ms_max: HANDSHAKE_MS_MAX.min(5 * ATTEMPT_MS_MAX),
+            ..ConnectOptions::default()
+        };
+        let mut stream = tls::connect(address, &self.credentials, &Expect::Node(node), options)
+            .await
+            .map_err(|error| TunnelFailure::Connect(Box::new(error)))?;
+        tune(stream.get_ref().0);
+        stream.write_all(&encode(request)?).await?;
+        stream.flush().await?;
+        match stream.read_u8().await? {
+            OK => Ok(Box::new(stream)),
+            MOVED => Err(TunnelFailure::Moved),
+            _ => Err(TunnelFailure::Refused),
+        }
+    }
+
+    /// Whether a peer may use our tunnels.
+    fn lets_in(&self, peer: Option<&Identity>) -> bool {
+        let own = self.credentials.identity().cluster;
+        peer.is_some_and(|peer| peer.cluster == own && matches!(peer.role, Role::Node(_)))
+    }
+}
+
+fn encode(request: &Request) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(request)?;
+    let length = u16::try_from(body.len())
+        .ok()
+        .filter(|length| *length <= TUNNEL_HEADER_BYTES_MAX)
+        .ok_or_else(|| io::Error::other("the request is too long for a tunnel"))?;
+    let mut bytes = Vec::with_capacity(PREFIX_BYTES + body.len());
+    bytes.push(PROTOCOL);
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+async fn decode(stream: &mut (impl ByteStream + ?Sized)) -> io::Result<Request> {
+    let version = stream.read_u8().await?;
+    if version != PROTOCOL {
+        let text = format!("version {version} of the tunnel protocol is not known here");
+        return Err(io::Error::other(text));
+    }
+    let length = stream.read_u16().await?;
+    if length > TUNNEL_HEADER_BYTES_MAX {
+        let text = format!("a request of {length} bytes; {TUNNEL_HEADER_BYTES_MAX} are allowed");
+        return Err(io::Error::other(text));
+    }
+    let mut body = vec![0; usize::from(length)];
+    stream.read_exact(&mut body).await?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// Accepts tunnels until the proxy ends.
+pub(crate) async fn accept_tunnels(listener: TcpListener, shared: Arc<Shared>) {
+    let accepting = async {
+        loop {
+            let Ok(slot) = Arc::clone(&shared.tunnel_slots).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, slot);
+                    shared.tasks.spawn(tunnel);
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shared.stopping.cancelled() => {}
+        () = accepting => {}
+    }
+}
+
+async fn serve_tunnel(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _slot: OwnedSemaphorePermit,
+) {
+    tune(&stream);
+    let config = &shared.tunnels.server;
+    let stream = match tls::accept(stream, peer, config, HANDSHAKE_MS_MAX).await {
+        Ok((stream, identity)) if shared.tunnels.lets_in(identity.as_ref()) => stream,
+        Ok(_) => {
+            tracing::warn!(%peer, "a tunnel was refused: its peer is no node of this cluster");
+            return;
+        }
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a tunnel was not agreed on");
+            return;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shared.stopped.cancelled() => {}
+        answered = answer(&shared, Box::new(stream)) => {
+            if let Err(error) = answered {
+                tracing::debug!(%peer, %error, "a tunnel broke before it was one");
+            }
+        }
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, mut stream: Box<dyn ByteStream>) -> io::Result<()> {
+    let limit = Duration::from_millis(TUNNEL_HEADER_MS_MAX);
+    let request = timeout(limit, decode(&mut *stream))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let Some(service) = shared.directory.get(&request.service) else {
+        return reply(&mut *stream, MOVED).await;
+    };
+    let wanted = Wanted {
+        shared,
+        service: &service,
+        internal_port: request.internal_port,
+        origin: Origin::Tunnel,
+    };
+    let mut nothing = [0; 1];
+    let reached = tokio::select! {
+        biased;
+        // The other proxy sends nothing before our answer: it has given up, or is none of ours.
+        _ = stream.read(&mut nothing) => return Ok(()),
+        reached = wanted.reach() => reached,
+    };
+    match reached {
+        Ok((backend, established)) => {
+            reply(&mut *stream, OK).await?;
+            carry(shared, &service, End::Tunnel(stream), backend, &established).await;
+            Ok(())
+        }
+        Err(Unreached::Refused) => reply(&mut *stream, MOVED).await,
+        Err(reason) => {
+            note_unreached(&service, &reason);
+            reply(&mut *stream, REFUSED).await
+        }
+    }
+}
+
+async fn reply(stream: &mut (impl ByteStream + ?Sized), byte: u8) -> io::Result<()> {
+    stream.write_all(&[byte]).await?;
+    stream.flush().await
+}
