@@ -5,9 +5,11 @@
 //! The shells (control, agent, proxy) and the command line call it. It decides nothing: what to
 //! connect to, whom to let in and where a route leads is handed to it.
 
+pub mod address;
 pub mod client;
 mod lines;
 pub mod link;
 pub mod pki;
+pub mod proxy;
 pub mod serve;
 pub mod tls;

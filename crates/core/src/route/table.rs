@@ -241,6 +241,14 @@ impl RouteTable {
         self.addresses.keys().copied().collect()
     }
 
+    /// Every listener that a service's route wants, whether the service has it or a rival.
+    pub fn wanted(&self, service: &ServiceId) -> Vec<ListenerKey> {
+        let route = self.routes.get(service);
+        route.map_or_else(Vec::new, |route| {
+            wanted_listeners(route).into_keys().collect()
+        })
+    }
+
     /// What of a service's route cannot be in force because of other routes.
     pub fn problems(&self, service: &ServiceId) -> Vec<Problem> {
         let Some(route) = self.routes.get(service) else {

@@ -36,7 +36,11 @@ pub(crate) fn find(key: ListenerKey) -> Vec<PortOwner> {
         .filter_map(|path| fs::read_to_string(path).ok())
         .collect();
     let (listening, other) = inodes(&text, key);
-    let wanted = if listening.is_empty() { other } else { listening };
+    let wanted = if listening.is_empty() {
+        other
+    } else {
+        listening
+    };
     if wanted.is_empty() {
         return Vec::new();
     }

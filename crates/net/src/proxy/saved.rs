@@ -112,10 +112,7 @@ pub(crate) fn save(directory: &Path, routes: &[Arc<Route>]) -> Result<(), SavedE
 }
 
 /// Writes each new set until the loop drops its end, the last one included.
-pub(crate) async fn keep_saving(
-    directory: PathBuf,
-    mut routes: watch::Receiver<Vec<Arc<Route>>>,
-) {
+pub(crate) async fn keep_saving(directory: PathBuf, mut routes: watch::Receiver<Vec<Arc<Route>>>) {
     while routes.changed().await.is_ok() {
         let newest = routes.borrow_and_update().clone();
         let directory = directory.clone();

@@ -230,7 +230,10 @@ impl Directory {
     }
 
     pub(crate) fn get_or_add(&self, id: &ServiceId, events: &mpsc::Sender<Event>) -> Arc<Service> {
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         match services.get(id) {
             Some(service) => Arc::clone(service),
             None => {
@@ -242,7 +245,10 @@ impl Directory {
     }
 
     pub(crate) fn remove(&self, id: &ServiceId) {
-        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         services.remove(id);
     }
 }
