@@ -111,6 +111,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         volumes: vec![OperationVolume {
             id: volume_id(),
             epoch: Epoch(4),
+            made_here: false,
             head: Some(ProvedHead {
                 snapshot: snapshot(2),
                 checksum: checksum(),
