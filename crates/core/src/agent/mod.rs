@@ -7,6 +7,7 @@
 //! Called by the agent's shell alone. It never decides who holds a volume or where a service runs.
 
 mod event;
+mod fingerprint;
 mod ledger;
 mod service;
 mod task;

@@ -1,6 +1,7 @@
 //! One service on this node: from what the container does and what the directive wants to the next
 //! job, and when a container that ended is started again.
 
+use super::fingerprint::fingerprint;
 use super::{Agent, Command, ContainerRunSeen, ContainerSeen, Job, JobId, JobOutcome, Owner};
 use flocker_types::app::RestartPolicy;
 use flocker_types::ids::{Generation, ServiceId};
@@ -36,8 +37,10 @@ pub(super) struct Service {
     pub(super) retry_at: Option<Monotonic>,
     container: Option<Container>,
     job: Option<(JobId, Doing)>,
-    /// Starts in a row that ended soon, or did not succeed.
+    /// Starts in a row that ended soon, or did not succeed: they make the waits longer.
     restarts: u32,
+    /// Starts since the last directive that were made because the container had failed.
+    retries: u32,
     run_began: Option<Monotonic>,
     stop_began: Option<Monotonic>,
     stop_ms: Option<u64>,
@@ -69,6 +72,7 @@ impl Default for Service {
             container: None,
             job: None,
             restarts: 0,
+            retries: 0,
             run_began: None,
             stop_began: None,
             stop_ms: None,
@@ -80,6 +84,7 @@ impl Service {
     /// A new directive: whatever was given up is tried anew.
     pub(super) fn directed(&mut self) {
         self.restarts = 0;
+        self.retries = 0;
         self.start_at = Some(Monotonic::default());
         self.retry_at = None;
         self.stop_ms = None;
@@ -369,11 +374,12 @@ impl Agent {
             RestartPolicy::Never => false,
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure { retries_max } => {
-                code != 0 && retries_max.is_none_or(|max| service.restarts < max)
+                code != 0 && retries_max.is_none_or(|max| service.retries < max)
             }
         };
         service.start_at = again.then(|| now.plus_ms(backoff_ms(service.restarts)));
         service.restarts = service.restarts.saturating_add(1);
+        service.retries = service.retries.saturating_add(1);
         self.change_state(
             id,
             ContainerState::Stopped {
@@ -480,20 +486,4 @@ fn backoff_ms(restarts: u32) -> u64 {
     RESTART_DELAY_MS
         .saturating_mul(1 << restarts.min(20))
         .min(RESTART_DELAY_MAX_MS)
-}
-
-/// Names everything that a container cannot change while it lives: two containers with the same
-/// fingerprint are the same. FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv), over the JSON.
-pub(super) fn fingerprint(container: &ContainerSpec) -> String {
-    let mut lasting = container.clone();
-    lasting.image_id = None;
-    lasting.spec.pause_budget_ms = 0;
-    lasting.spec.depends_on.clear();
-    lasting.spec.restart = RestartPolicy::Never;
-    lasting.spec.stop_grace_ms = 0;
-    let json = serde_json::to_string(&lasting).expect("a container's description is plain data");
-    let hash = json.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
 }

@@ -1,8 +1,8 @@
 //! Tasks: each is done once, one at a time for each volume and service, and its report is kept
 //! until control has recorded it.
 
+use super::fingerprint::fingerprint;
 use super::ledger::Grant;
-use super::service::fingerprint;
 use super::{Agent, Job, JobId, JobOutcome, Owner};
 use flocker_types::ids::{Epoch, ServiceId, TaskId, VolumeId};
 use flocker_types::link::AgentMessage;

@@ -11,6 +11,7 @@ mod chores;
 mod event;
 mod handlers;
 mod links;
+mod logs;
 mod requests;
 mod view;
 
@@ -45,7 +46,7 @@ pub struct Control {
     pub(crate) live: BTreeMap<OperationId, Live>,
     chores: BTreeMap<TaskId, (NodeId, Task)>,
     waiting: Vec<(RequestId, OperationId)>,
-    logs: BTreeMap<u64, requests::LogRequest>,
+    logs: BTreeMap<u64, logs::LogRequest>,
     event_sequence: u64,
     pub(crate) now: Now,
     pub(crate) commands: Vec<Command>,

@@ -6,26 +6,17 @@ use crate::cluster::{Key, NodeRecord, TokenRecord};
 use crate::operation;
 use crate::plan;
 use flocker_types::api::{
-    ApiError, ErrorCode, LogLine, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest,
+    ApiError, ErrorCode, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest,
     RestoreVolumeRequest, Started,
 };
 use flocker_types::app::{Application, Placement};
 use flocker_types::ids::{NodeId, NodeName, OperationId, ServiceId, VolumeId};
-use flocker_types::link::{Follow, ToAgent};
 use flocker_types::operation::OperationKind;
 use flocker_types::plan::{Plan, PlanStep, PlannedVolume};
-use flocker_types::task::Failure;
 use flocker_types::time::UnixMs;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use uuid::Uuid;
-
-/// A log that is being sent to somebody.
-#[derive(Debug)]
-pub(super) struct LogRequest {
-    id: RequestId,
-    node: NodeId,
-}
 
 pub(super) fn error(code: ErrorCode, message: String, hint: &str) -> ApiError {
     ApiError {
@@ -274,7 +265,10 @@ impl Control {
         self.deploy(&plan, user, ids)
     }
 
-    fn service_named(&self, id: &ServiceId) -> Result<&crate::cluster::ServiceRecord, ApiError> {
+    pub(super) fn service_named(
+        &self,
+        id: &ServiceId,
+    ) -> Result<&crate::cluster::ServiceRecord, ApiError> {
         self.state.services.get(id).ok_or_else(|| {
             let message = format!("there is no service {id}");
             error(
@@ -391,90 +385,9 @@ impl Control {
         Ok(Response::Joined { node: id })
     }
 
-    fn begin_logs(
-        &mut self,
-        id: RequestId,
-        service: &ServiceId,
-        tail: Option<u32>,
-        follow: Follow,
-    ) -> Result<(), ApiError> {
-        let record = self.service_named(service)?;
-        let Some(node) = record.node else {
-            let message = format!("{service} does not run anywhere");
-            return Err(error(
-                ErrorCode::Conflict,
-                message,
-                "start it with flocker deploy",
-            ));
-        };
-        if self.links.agent(node).is_none() {
-            let message = format!("the agent of {} is away", self.node_name(node));
-            return Err(error(
-                ErrorCode::Unavailable,
-                message,
-                "see flocker node ls",
-            ));
-        }
-        self.logs.insert(id.0, LogRequest { id, node });
-        let service = service.clone();
-        self.tell_agent(
-            node,
-            ToAgent::Logs {
-                request: id.0,
-                service,
-                tail,
-                follow,
-            },
-        );
-        Ok(())
-    }
-
-    pub(super) fn log_lines(
-        &mut self,
-        request: u64,
-        lines: Vec<LogLine>,
-        end: Option<Result<(), Failure>>,
-    ) {
-        let Some(log) = self.logs.get(&request) else {
-            return;
-        };
-        let id = log.id;
-        if end.is_some() {
-            self.logs.remove(&request);
-        }
-        if let Some(Err(failure)) = end {
-            self.reply(id, Err(error(ErrorCode::Unavailable, failure.message, "")));
-        } else {
-            self.reply(
-                id,
-                Ok(Response::Log {
-                    lines,
-                    end: end.is_some(),
-                }),
-            );
-        }
-    }
-
-    pub(super) fn end_logs_of(&mut self, node: NodeId) {
-        let name = self.node_name(node);
-        let ended: Vec<(u64, RequestId)> = self
-            .logs
-            .iter()
-            .filter(|(_, log)| log.node == node)
-            .map(|(n, l)| (*n, l.id))
-            .collect();
-        for (number, id) in ended {
-            self.logs.remove(&number);
-            let message = format!("the agent of {name} went away");
-            self.reply(id, Err(error(ErrorCode::Unavailable, message, "try again")));
-        }
-    }
-
     pub(super) fn request_gone(&mut self, id: RequestId) {
         self.waiting.retain(|(waiting, _)| *waiting != id);
-        if let Some(log) = self.logs.remove(&id.0) {
-            self.tell_agent(log.node, ToAgent::LogsEnd { request: id.0 });
-        }
+        self.log_gone(id);
     }
 
     pub(super) fn answer_waiting(&mut self) {

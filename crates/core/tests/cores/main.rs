@@ -1,0 +1,6 @@
+//! The cores together: control, agents and route tables, in a world without IO.
+
+mod crash;
+mod restart;
+mod story;
+mod world;
