@@ -13,3 +13,6 @@ pub mod pki;
 pub mod proxy;
 pub mod serve;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;

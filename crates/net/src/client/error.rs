@@ -2,7 +2,7 @@
 //!
 //! The client makes these errors; the command line shows message, causes and hint.
 
-use crate::tls::TlsError;
+use crate::tls::{LastWord, TlsError};
 use flocker_types::api::{ApiError, ErrorCode};
 use hyper::StatusCode;
 use std::net::SocketAddr;
@@ -119,8 +119,13 @@ impl ClientError {
         }
     }
 
-    pub(super) fn broken(control: SocketAddr, path: &str, source: hyper::Error) -> Self {
-        match TlsError::refused_by_peer(control, &source) {
+    pub(super) fn broken(
+        control: SocketAddr,
+        path: &str,
+        source: hyper::Error,
+        last_word: &LastWord,
+    ) -> Self {
+        match last_word.refusal(control) {
             Some(error) => Self::Connect(error),
             None => Self::Broken {
                 control,

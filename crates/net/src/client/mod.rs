@@ -10,7 +10,7 @@ pub use error::ClientError;
 pub use stream::{LineStream, STREAM_LINE_BYTES_MAX};
 
 use crate::pki::{DNS_NAME, Fingerprint};
-use crate::tls::{self, ALPN_HTTP2, ConnectOptions, Credentials, Expect};
+use crate::tls::{self, ALPN_HTTP2, ConnectOptions, Credentials, Expect, LastWord, Watched};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -63,13 +63,20 @@ struct Inner {
     control: SocketAddr,
     trust: Trust,
     limits: ClientLimits,
-    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    connection: Mutex<Option<Open>>,
 }
 
 #[derive(Debug)]
 enum Trust {
     Credentials(Credentials),
     Pinned(Fingerprint),
+}
+
+/// An open connection.
+#[derive(Debug, Clone)]
+struct Open {
+    requests: SendRequest<Full<Bytes>>,
+    last_word: LastWord,
 }
 
 /// Whether a connection was there before the request for which it is used.
@@ -147,8 +154,8 @@ impl ApiClient {
     /// [`ClientError`]; its hint says what to do.
     pub async fn stream_lines(&self, path: &str) -> Result<LineStream, ClientError> {
         let deadline = self.deadline();
-        let response = self.respond(Method::GET, path, None, deadline).await?;
-        Ok(LineStream::new(self.0.control, response))
+        let (response, last_word) = self.respond(Method::GET, path, None, deadline).await?;
+        Ok(LineStream::new(self.0.control, last_word, response))
     }
 
     fn deadline(&self) -> Instant {
@@ -162,9 +169,9 @@ impl ApiClient {
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
         let deadline = self.deadline();
-        let response = self.respond(method, path, body, deadline).await?;
+        let (response, last_word) = self.respond(method, path, body, deadline).await?;
         let status = response.status();
-        let mut bytes = self.collect(path, response, deadline).await?;
+        let mut bytes = self.collect(path, response, &last_word, deadline).await?;
         // An answer without content is `()` in JSON.
         if status == StatusCode::NO_CONTENT || bytes.is_empty() {
             bytes = Bytes::from_static(b"null");
@@ -182,11 +189,11 @@ impl ApiClient {
         path: &str,
         body: Option<Vec<u8>>,
         deadline: Instant,
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<(Response<Incoming>, LastWord), ClientError> {
         let body = body.map(Bytes::from);
-        let (sender, connection) = self.connection(deadline).await?;
+        let (mut open, connection) = self.connection(deadline).await?;
         let first = self
-            .send(sender, &method, path, body.clone(), deadline)
+            .send(&open, &method, path, body.clone(), deadline)
             .await;
         let response = match first {
             // Control may have been restarted since. What it never got is sent again, and what
@@ -195,22 +202,24 @@ impl ApiClient {
                 if connection == Connection::Reused
                     && (source.is_canceled() || method == Method::GET) =>
             {
-                let (sender, _) = self.connection(deadline).await?;
-                self.send(sender, &method, path, body, deadline).await?
+                open = self.connection(deadline).await?.0;
+                self.send(&open, &method, path, body, deadline).await?
             }
             first => first?,
         };
         let status = response.status();
         if status.is_success() {
-            return Ok(response);
+            return Ok((response, open.last_word));
         }
-        let bytes = self.collect(path, response, deadline).await?;
+        let bytes = self
+            .collect(path, response, &open.last_word, deadline)
+            .await?;
         Err(ClientError::from_refusal(path, status, &bytes))
     }
 
     async fn send(
         &self,
-        mut sender: SendRequest<Full<Bytes>>,
+        open: &Open,
         method: &Method,
         path: &str,
         body: Option<Bytes>,
@@ -230,11 +239,12 @@ impl ApiClient {
                 source,
             })?;
         let control = self.0.control;
-        match timeout_at(deadline, sender.send_request(request)).await {
+        let mut requests = open.requests.clone();
+        match timeout_at(deadline, requests.send_request(request)).await {
             Err(_) => Err(self.late(path)),
             Ok(Err(source)) => {
                 *self.0.connection.lock().await = None;
-                Err(ClientError::broken(control, path, source))
+                Err(ClientError::broken(control, path, source, &open.last_word))
             }
             Ok(Ok(response)) => Ok(response),
         }
@@ -244,6 +254,7 @@ impl ApiClient {
         &self,
         path: &str,
         response: Response<Incoming>,
+        last_word: &LastWord,
         deadline: Instant,
     ) -> Result<Bytes, ClientError> {
         let bytes_max = self.0.limits.response_bytes_max;
@@ -252,7 +263,12 @@ impl ApiClient {
             Err(_) => Err(self.late(path)),
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) => match error.downcast::<hyper::Error>() {
-                Ok(source) => Err(ClientError::broken(self.0.control, path, *source)),
+                Ok(source) => Err(ClientError::broken(
+                    self.0.control,
+                    path,
+                    *source,
+                    last_word,
+                )),
                 Err(_) => Err(ClientError::TooLong {
                     path: path.to_owned(),
                     bytes_max,
@@ -270,22 +286,19 @@ impl ApiClient {
     }
 
     /// The open connection, or a new one. Requests that come while it is being opened wait for it.
-    async fn connection(
-        &self,
-        deadline: Instant,
-    ) -> Result<(SendRequest<Full<Bytes>>, Connection), ClientError> {
+    async fn connection(&self, deadline: Instant) -> Result<(Open, Connection), ClientError> {
         let Ok(mut place) = timeout_at(deadline, self.0.connection.lock()).await else {
             return Err(self.late("(waiting for the connection)"));
         };
-        if let Some(sender) = place.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok((sender.clone(), Connection::Reused));
+        if let Some(open) = place.as_ref().filter(|open| !open.requests.is_closed()) {
+            return Ok((open.clone(), Connection::Reused));
         }
-        let sender = self.open().await?;
-        *place = Some(sender.clone());
-        Ok((sender, Connection::New))
+        let open = self.open().await?;
+        *place = Some(open.clone());
+        Ok((open, Connection::New))
     }
 
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    async fn open(&self) -> Result<Open, ClientError> {
         let Inner {
             control, limits, ..
         } = *self.0.as_ref();
@@ -299,20 +312,25 @@ impl ApiClient {
             }
             Trust::Pinned(authority) => tls::connect_pinned(control, *authority, options).await?,
         };
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let stream = Watched::new(stream);
+        let last_word = stream.last_word();
+        let (requests, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_millis(limits.ping_ms))
             .keep_alive_timeout(Duration::from_millis(limits.ping_ms_max))
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|source| ClientError::broken(control, "(connecting)", source))?;
+            .map_err(|source| ClientError::broken(control, "(connecting)", source, &last_word))?;
         tokio::spawn(async move {
             // Each request under way hears of a failure on its own.
             if let Err(error) = connection.await {
                 tracing::debug!(%control, %error, "the connection to control ended");
             }
         });
-        Ok(sender)
+        Ok(Open {
+            requests,
+            last_word,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::ClientError;
 use crate::lines::LineBuffer;
+use crate::tls::LastWord;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Response;
@@ -19,6 +20,7 @@ pub const STREAM_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct LineStream {
     control: SocketAddr,
+    last_word: LastWord,
     body: Option<Incoming>,
     lines: LineBuffer,
     format: Format,
@@ -33,13 +35,18 @@ enum Format {
 }
 
 impl LineStream {
-    pub(super) fn new(control: SocketAddr, response: Response<Incoming>) -> Self {
+    pub(super) fn new(
+        control: SocketAddr,
+        last_word: LastWord,
+        response: Response<Incoming>,
+    ) -> Self {
         let events = response
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         Self {
             control,
+            last_word,
             body: Some(response.into_body()),
             lines: LineBuffer::new(STREAM_LINE_BYTES_MAX),
             format: if events {
@@ -77,7 +84,9 @@ impl LineStream {
                 }
                 Some(Err(source)) => {
                     self.body = None;
-                    return Some(Err(ClientError::broken(self.control, "a stream", source)));
+                    let error =
+                        ClientError::broken(self.control, "a stream", source, &self.last_word);
+                    return Some(Err(error));
                 }
                 None => {
                     self.body = None;

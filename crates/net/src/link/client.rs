@@ -5,7 +5,7 @@
 use super::outgoing::OutgoingBody;
 use super::reader::{self, chain};
 use super::{Link, LinkHandle, LinkLimits, LinkMessage};
-use crate::tls::{self, ALPN_HTTP2, ConnectOptions, Credentials, Expect, TlsError};
+use crate::tls::{self, ALPN_HTTP2, ConnectOptions, Credentials, Expect, TlsError, Watched};
 use flocker_types::api::ApiError;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -87,9 +87,9 @@ pub async fn connect<Out: LinkMessage, In: LinkMessage>(
     };
     let handle = LinkHandle::new();
     let (outgoing, sender) = OutgoingBody::new(handle.clone(), &limits);
-    let response = timeout_at(deadline, request(peer, stream, path, outgoing, &handle))
-        .await
-        .map_err(late)??;
+    // Boxed: HTTP/2's handshake is large, and callers should not carry it about.
+    let requesting = Box::pin(request(peer, stream, path, outgoing, &handle));
+    let response = timeout_at(deadline, requesting).await.map_err(late)??;
     if response.status() != StatusCode::OK {
         let status = response.status();
         let reason = timeout_at(deadline, refusal(response))
@@ -116,7 +116,9 @@ async fn request<Out: LinkMessage>(
     outgoing: OutgoingBody<Out>,
     handle: &LinkHandle,
 ) -> Result<Response<Incoming>, LinkError> {
-    let broken = |source: hyper::Error| match TlsError::refused_by_peer(peer, &source) {
+    let stream = Watched::new(stream);
+    let last_word = stream.last_word();
+    let broken = |source: hyper::Error| match last_word.refusal(peer) {
         Some(error) => LinkError::Tls(error),
         None => LinkError::Broken { peer, source },
     };

@@ -301,7 +301,10 @@ fn base_params(
     Ok(params)
 }
 
-fn authority_cluster(certificate: &CertificateDer<'_>) -> Result<ClusterId, AuthorityError> {
+/// The cluster whose authority this certificate is of.
+pub(crate) fn authority_cluster(
+    certificate: &CertificateDer<'_>,
+) -> Result<ClusterId, AuthorityError> {
     let refuse = |reason: &str| AuthorityError::NotAnAuthority {
         reason: reason.to_owned(),
     };

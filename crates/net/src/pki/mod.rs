@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod token;
 
+pub(crate) use authority::authority_cluster;
 pub use authority::{
     Authority, AuthorityError, CLOCK_SKEW_MAX, Issued, KeyAndRequest, NODE_VALIDITY, USER_VALIDITY,
     key_and_request,

@@ -3,7 +3,7 @@
 //! Agents use it for volume streams, [`crate::serve`] for control's API. It says who the peer is;
 //! whether that peer may come in is for its callers.
 
-use super::error::TlsError;
+use super::error::{PeerRefusal, TlsError};
 use super::{Credentials, provider};
 use crate::pki::Identity;
 use rustls::ServerConfig;
@@ -12,15 +12,19 @@ use rustls::sign::SingleCertAndKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::PeerRefusal;
-
 /// How long a handshake may take, in milliseconds.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+
+/// A client that was refused has this long to hear why, in milliseconds.
+const PART_MS_MAX: u64 = 1_000;
+/// What a refused client may have sent meanwhile and is read for that, in bytes.
+const PART_BYTES_MAX: u64 = 64 * 1024;
 
 /// Whether clients have to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub async fn accept(
         .set_nodelay(true)
         .map_err(|source| TlsError::Handshake { peer, source })?;
     let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    // Boxed: a handshake's state is large, and callers should not carry it about.
+    let accepting = Box::pin(accepting.into_fallible());
     let stream = timeout(Duration::from_millis(handshake_ms_max), accepting)
         .await
         .map_err(|_| TlsError::Timeout {
@@ -83,7 +89,10 @@ pub async fn accept(
             phase: "agreeing on TLS",
             limit_ms: handshake_ms_max,
         })?
-        .map_err(|source| TlsError::from_handshake(peer, source))?;
+        .map_err(|(source, stream)| {
+            tokio::spawn(part(stream));
+            TlsError::from_handshake(peer, source)
+        })?;
     let certificate = stream
         .get_ref()
         .1
@@ -97,4 +106,17 @@ pub async fn accept(
             refusal: PeerRefusal::NoIdentity(error),
         })?;
     Ok((stream, identity))
+}
+
+/// Closes the connection of a client that was refused so that it hears why. It may have sent
+/// something already; closing with that unread would make the kernel reset the connection, and the
+/// alert could be lost with it.
+async fn part(mut stream: TcpStream) {
+    let parting = async {
+        stream.shutdown().await?;
+        let mut unread = stream.take(PART_BYTES_MAX);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    // However it ends, there is nobody left to tell.
+    let _ = timeout(Duration::from_millis(PART_MS_MAX), parting).await;
 }

@@ -91,7 +91,8 @@ async fn handshake(
     stream.set_nodelay(true).map_err(refused)?;
     let name = ServerName::try_from(DNS_NAME).expect("the constant is a valid DNS name");
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    timeout_at(deadline, connecting)
+    // Boxed: a handshake's state is large, and callers should not carry it about.
+    timeout_at(deadline, Box::pin(connecting))
         .await
         .map_err(|_| late("agreeing on TLS"))?
         .map_err(|source| TlsError::from_handshake(peer, source))

@@ -5,8 +5,10 @@
 
 use super::provider;
 use crate::pki::{
-    FileError, Fingerprint, Identity, InvalidIdentity, Issued, fingerprint, read_text, write_secret,
+    AuthorityError, FileError, Fingerprint, Identity, InvalidIdentity, Issued, authority_cluster,
+    fingerprint, read_text, write_secret,
 };
+use flocker_types::ids::ClusterId;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -75,6 +77,20 @@ pub enum CredentialsError {
     /// The certificate was not made by Flocker.
     #[error("the certificate is not one of a Flocker cluster")]
     Identity(#[from] InvalidIdentity),
+    /// The authority's certificate was not made by Flocker.
+    #[error("the authority's certificate is not one of a Flocker cluster")]
+    Authority(#[from] AuthorityError),
+    /// The files were mixed up.
+    #[error(
+        "the certificate is of cluster {certificate}, but the authority's certificate beside it is \
+         of cluster {authority}"
+    )]
+    OtherCluster {
+        /// The certificate's.
+        certificate: ClusterId,
+        /// The authority's.
+        authority: ClusterId,
+    },
     /// The parts do not fit together.
     #[error("{what}")]
     Unusable {
@@ -103,6 +119,13 @@ impl Credentials {
         let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes())
             .map_err(pem("the authority's certificate"))?;
         let identity = Identity::from_certificate(&certificate)?;
+        let cluster = authority_cluster(&authority)?;
+        if cluster != identity.cluster {
+            return Err(CredentialsError::OtherCluster {
+                certificate: identity.cluster,
+                authority: cluster,
+            });
+        }
         let mut roots = RootCertStore::empty();
         roots
             .add(authority.clone())

@@ -166,26 +166,29 @@ impl TlsError {
                 peer,
                 refusal: PeerRefusal::NoCertificate,
             },
-            Some(rustls::Error::AlertReceived(alert)) => match alert_text(*alert) {
-                Some(alert) => Self::RefusedByPeer { peer, alert },
-                None => Self::Handshake { peer, source },
-            },
+            Some(rustls::Error::AlertReceived(alert)) => {
+                Self::from_alert(peer, *alert).unwrap_or(Self::Handshake { peer, source })
+            }
             _ => Self::Handshake { peer, source },
         }
     }
 
-    /// The TLS error somewhere below `error`, if the peer has refused our certificate. With TLS 1.3
-    /// a client learns that only when it first reads.
-    pub(crate) fn refused_by_peer(
-        peer: SocketAddr,
-        error: &(dyn StdError + 'static),
-    ) -> Option<Self> {
-        match rustls_error(error)? {
-            rustls::Error::AlertReceived(alert) => {
-                alert_text(*alert).map(|alert| Self::RefusedByPeer { peer, alert })
-            }
-            _ => None,
-        }
+    /// The refusal somewhere below `error`, if the peer did not accept our certificate. With TLS 1.3
+    /// a client learns that only when it first reads from its stream; this is for that error.
+    pub fn refused_by_peer(peer: SocketAddr, error: &(dyn StdError + 'static)) -> Option<Self> {
+        Self::from_alert(peer, alert_in(error)?)
+    }
+
+    pub(super) fn from_alert(peer: SocketAddr, alert: AlertDescription) -> Option<Self> {
+        alert_text(alert).map(|alert| Self::RefusedByPeer { peer, alert })
+    }
+}
+
+/// The alert with which the peer ended the connection, if it did.
+pub(super) fn alert_in(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
+    match rustls_error(error)? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
     }
 }
 

@@ -8,12 +8,14 @@ mod connect;
 mod credentials;
 mod error;
 mod verify;
+mod watched;
 
 pub use accept::{ClientCertificates, HANDSHAKE_MS_MAX, accept, server_config};
 pub use connect::{CONNECT_MS_MAX, ConnectOptions, connect, connect_pinned};
 pub use credentials::{CredentialFiles, Credentials, CredentialsError};
 pub use error::{PeerRefusal, TlsError};
 pub use verify::Expect;
+pub(crate) use watched::{LastWord, Watched};
 
 /// ALPN for HTTP/2.
 pub const ALPN_HTTP2: &[u8] = b"h2";
