@@ -74,6 +74,12 @@ pub enum AuthorityError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The key on file is none.
+    #[error("the authority's private key cannot be read")]
+    BadKey {
+        /// What the parser said.
+        source: rcgen::Error,
+    },
     /// The key on file belongs to another certificate.
     #[error(
         "the authority's key does not belong to its certificate; \
@@ -137,7 +143,7 @@ impl Authority {
                 }
             })?;
         let cluster = authority_cluster(&certificate)?;
-        let key = KeyPair::from_pem(key_pem)?;
+        let key = KeyPair::from_pem(key_pem).map_err(|source| AuthorityError::BadKey { source })?;
         if !has_public_key(&certificate, &key) {
             return Err(AuthorityError::KeyMismatch);
         }

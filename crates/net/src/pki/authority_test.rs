@@ -138,6 +138,10 @@ fn files_that_do_not_belong_together_are_recognised() {
         Authority::from_pem(one.certificate_pem(), &two.issuer.key().serialize_pem()),
         Err(AuthorityError::KeyMismatch)
     ));
+    assert!(matches!(
+        Authority::from_pem(one.certificate_pem(), "nonsense"),
+        Err(AuthorityError::BadKey { .. })
+    ));
     let issued = one.issue(&node(&one), NODE_VALIDITY).unwrap();
     assert!(matches!(
         Authority::from_pem(&issued.certificate_pem, &issued.key_pem),

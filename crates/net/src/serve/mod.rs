@@ -29,6 +29,10 @@ use tower::{Service, ServiceExt};
 pub struct ServeLimits {
     /// Connections at one time. More wait in the kernel's queue until one ends.
     pub connections_max: usize,
+    /// Of these, connections without a certificate; more are closed. They cannot crowd out members.
+    pub strangers_max: usize,
+    /// How long a connection without a certificate may last, in milliseconds.
+    pub stranger_ms_max: u64,
     /// How long a TLS handshake may take, in milliseconds.
     pub handshake_ms_max: u64,
     /// How long an HTTP/1 client may take to send a request's head, in milliseconds.
@@ -46,6 +50,8 @@ impl Default for ServeLimits {
         Self {
             // 1,000 nodes with an agent and a proxy each, and as many people and programs.
             connections_max: 4_096,
+            strangers_max: 64,
+            stranger_ms_max: 60_000,
             handshake_ms_max: HANDSHAKE_MS_MAX,
             head_ms_max: 30_000,
             ping_ms: 5_000,
@@ -79,6 +85,12 @@ pub async fn serve_tls<S, B>(
 {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let entrance = Arc::new(Entrance {
+        config,
+        limits,
+        strangers: Semaphore::new(limits.strangers_max),
+        cancel: cancel.clone(),
+    });
     let accept_all = async {
         loop {
             let place = Arc::clone(&room).acquire_owned().await;
@@ -90,9 +102,9 @@ pub async fn serve_tls<S, B>(
                     continue;
                 }
             };
-            let (config, service, cancel) = (Arc::clone(&config), service.clone(), cancel.clone());
+            let (entrance, service) = (Arc::clone(&entrance), service.clone());
             connections.spawn(async move {
-                serve_one(stream, peer, &config, service, limits, cancel).await;
+                entrance.serve_one(stream, peer, service).await;
                 drop(place);
             });
         }
@@ -107,49 +119,75 @@ pub async fn serve_tls<S, B>(
     connections.wait().await;
 }
 
-async fn serve_one<S, B>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    config: &Arc<ServerConfig>,
-    service: S,
+/// What all connections share.
+struct Entrance {
+    config: Arc<ServerConfig>,
     limits: ServeLimits,
+    strangers: Semaphore,
     cancel: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let accepted = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return,
-        accepted = tls::accept(stream, peer, config, limits.handshake_ms_max) => accepted,
-    };
-    let (stream, identity) = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => return report(&error),
-    };
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let extensions = request.extensions_mut();
-        extensions.insert::<Option<Identity>>(identity.clone());
-        extensions.insert(PeerAddress(peer));
-        service.clone().oneshot(request)
-    });
-    let builder = http_builder(&stream, &limits);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = cancel.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let limit = Duration::from_millis(limits.shutdown_ms_max);
-            timeout(limit, connection).await.unwrap_or(Ok(()))
+}
+
+impl Entrance {
+    async fn serve_one<S, B>(&self, stream: TcpStream, peer: SocketAddr, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let limits = &self.limits;
+        let accepted = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return,
+            accepted = tls::accept(stream, peer, &self.config, limits.handshake_ms_max) => accepted,
+        };
+        let (stream, identity) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return report(&error),
+        };
+        let (_place, time_max) = match &identity {
+            Some(_) => (None, None),
+            None => match self.strangers.try_acquire() {
+                Ok(place) => (
+                    Some(place),
+                    Some(Duration::from_millis(limits.stranger_ms_max)),
+                ),
+                Err(_) => {
+                    return tracing::warn!(%peer, "too many clients without a certificate");
+                }
+            },
+        };
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let extensions = request.extensions_mut();
+            extensions.insert::<Option<Identity>>(identity.clone());
+            extensions.insert(PeerAddress(peer));
+            service.clone().oneshot(request)
+        });
+        let builder = http_builder(&stream, limits);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.time_to_end(time_max) => {
+                connection.as_mut().graceful_shutdown();
+                let limit = Duration::from_millis(limits.shutdown_ms_max);
+                timeout(limit, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection broke");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection broke");
+    }
+
+    /// Waits until the server is to end, or a connection has lasted as long as it may.
+    async fn time_to_end(&self, time_max: Option<Duration>) {
+        match time_max {
+            // That it took too long is as good a reason as that all ends.
+            Some(time_max) => drop(timeout(time_max, self.cancel.cancelled()).await),
+            None => self.cancel.cancelled().await,
+        }
     }
 }
 

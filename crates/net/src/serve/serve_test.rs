@@ -10,6 +10,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
+use tokio::io::AsyncReadExt;
 
 async fn who(
     Extension(identity): Extension<Option<Identity>>,
@@ -125,4 +126,39 @@ async fn a_request_that_never_ends_does_not_keep_the_server() {
     let asking = tokio::spawn(async move { sender.send_request(request).await });
     server.stop().await;
     assert!(within("the request's end", asking).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn strangers_are_few_and_do_not_stay() {
+    let cluster = Cluster::new();
+    let limits = ServeLimits {
+        strangers_max: 1,
+        stranger_ms_max: 1_000,
+        ..ServeLimits::default()
+    };
+    let server = server(&cluster, limits).await;
+    let pin = cluster.authority.fingerprint();
+    let options = ConnectOptions::default();
+    let first = connect_pinned(server.address, pin, options).await.unwrap();
+    let mut first = http1_over(first).await;
+    assert_eq!(ask(&mut first, "/who").await, "nobody");
+    // A second stranger is shown out at once, while a member may come in and stay.
+    let mut second = connect_pinned(server.address, pin, options).await.unwrap();
+    let read = within("the second's end", second.read_u8()).await;
+    assert!(read.is_err());
+    let credentials = cluster.credentials(user());
+    let member = connect(server.address, &credentials, &Expect::Control, options);
+    let mut member = http1_over(member.await.unwrap()).await;
+    let gone = within("the first's end", async {
+        // Ready as long as the connection is there.
+        while first.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    });
+    gone.await;
+    assert_eq!(
+        ask(&mut member, "/who").await,
+        cluster.identity(user()).to_string()
+    );
+    server.stop().await;
 }
