@@ -12,6 +12,7 @@ pub mod conformance;
 mod image;
 mod label_file;
 pub mod pool;
+pub mod stream;
 #[cfg(any(test, feature = "test-pools"))]
 pub mod test_pools;
 mod volume_locks;
