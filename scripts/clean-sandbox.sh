@@ -2,6 +2,7 @@
 # Takes away every sandbox on this machine, also those whose makers were killed.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+need_rust
 
 flocker=target/debug/flocker
 if [ ! -x "$flocker" ]; then

@@ -1,5 +1,6 @@
 # What the scripts share: who builds, who is root, where Rust is, and steps with their times.
 # Sourced, never run.
+# shellcheck shell=bash
 
 set -euo pipefail
 
@@ -31,6 +32,7 @@ as_root() {
     else
         command -v sudo >/dev/null || die "this needs root: run it as root, or install sudo"
         sudo env "PATH=$PATH" "CARGO_HOME=$CARGO_HOME" "RUSTUP_HOME=$RUSTUP_HOME" \
+            ${RUSTUP_TOOLCHAIN:+"RUSTUP_TOOLCHAIN=$RUSTUP_TOOLCHAIN"} \
             "INSTA_UPDATE=${INSTA_UPDATE:-auto}" "$@"
     fi
 }
@@ -39,7 +41,9 @@ as_builder() {
     if [ "$BUILDER" = "$(id -un)" ]; then
         "$@"
     else
-        sudo -u "$BUILDER" -H env "PATH=$PATH" "INSTA_UPDATE=${INSTA_UPDATE:-auto}" "$@"
+        sudo -u "$BUILDER" -H env "PATH=$PATH" \
+            ${RUSTUP_TOOLCHAIN:+"RUSTUP_TOOLCHAIN=$RUSTUP_TOOLCHAIN"} \
+            "INSTA_UPDATE=${INSTA_UPDATE:-auto}" "$@"
     fi
 }
 
@@ -53,11 +57,23 @@ export PATH
 
 rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -1; }
 
-# Whether the cargo that is found is new enough for Cargo.toml.
-rust_is_there() {
+# new_enough CARGO...: whether that cargo can build what Cargo.toml asks for.
+new_enough() {
     local found
-    found=$(as_builder cargo --version 2>/dev/null | cut -d' ' -f2) || return 1
-    [ -n "$found" ] && [ "$(printf '%s\n' "$(rust_wanted)" "$found" | sort -V | head -1)" = "$(rust_wanted)" ]
+    found=$(as_builder "$@" --version 2>/dev/null | cut -d' ' -f2) || return 1
+    [ -n "$found" ] &&
+        [ "$(printf '%s\n' "$(rust_wanted)" "$found" | sort -V | head -1)" = "$(rust_wanted)" ]
+}
+
+# Finds a Rust that is new enough. With rustup that may be another one than the default, which
+# stays what it is.
+rust_is_there() {
+    new_enough cargo && return
+    [ -z "${RUSTUP_TOOLCHAIN:-}" ] && new_enough cargo +stable && export RUSTUP_TOOLCHAIN=stable
+}
+
+need_rust() {
+    rust_is_there || die "Rust $(rust_wanted) or newer is needed: run scripts/install-dependencies.sh"
 }
 
 has_nextest() { as_builder cargo nextest --version >/dev/null 2>&1; }

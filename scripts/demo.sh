@@ -4,7 +4,9 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 scripts/install-dependencies.sh
+# A fresh Rust is not in this shell's PATH yet.
 . scripts/common.sh
+need_rust
 
 say "building (some minutes the first time, seconds after that)"
 as_builder cargo build --workspace --locked --bins --quiet

@@ -54,7 +54,7 @@ known_to_apt() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
 install_quietly() {
     local guard=/usr/sbin/policy-rc.d made_guard="" unit new_units=""
     for unit in $UNITS; do
-        systemctl cat "$unit" >/dev/null 2>&1 || new_units="$new_units $unit"
+        [ -e "/lib/systemd/system/$unit" ] || new_units="$new_units $unit"
     done
     if [ ! -e "$guard" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$guard" >/dev/null
@@ -65,8 +65,9 @@ install_quietly() {
     apt install --no-install-recommends -y "$@" || result=$?
     [ -z "$made_guard" ] || as_root rm -f "$guard"
     for unit in $new_units; do
-        if systemctl cat "$unit" >/dev/null 2>&1; then
-            as_root systemctl disable --quiet "$unit" 2>/dev/null || true
+        if [ -e "/lib/systemd/system/$unit" ] && command -v systemctl >/dev/null; then
+            as_root systemctl disable --quiet "$unit" ||
+                say "note: $unit came with a package and could not be switched off"
         fi
     done
     return $result
@@ -110,7 +111,7 @@ install_rust() {
     if command -v rustup >/dev/null; then
         say "installing Rust (stable, at least $wanted) by rustup into $RUSTUP_HOME"
         as_builder rustup toolchain install stable --profile minimal -c clippy -c rustfmt >&2
-        as_builder rustup default stable >&2
+        as_builder rustup default >/dev/null 2>&1 || as_builder rustup default stable >&2
     else
         say "installing rustup and Rust (stable, at least $wanted) from https://sh.rustup.rs into $BUILDER_HOME/.cargo"
         as_builder bash -c 'curl --proto "=https" --tlsv1.2 -sSf https://sh.rustup.rs |

@@ -3,6 +3,7 @@
 # every test, as root. Both build the same things, so nothing is compiled twice.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+need_rust
 
 # Crates whose tests need neither root nor Docker.
 UNIT_CRATES="types manifest core store control tidy"

@@ -7,6 +7,7 @@
 scripts/install-dependencies.sh
 # A fresh Rust is not in this shell's PATH yet.
 . scripts/common.sh
+need_rust
 
 step build scripts/run-tests.sh build
 [ "$FAILED_STEPS" = 0 ] || end_of_steps

@@ -3,7 +3,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-rust_is_there || die "Rust $(rust_wanted) or newer is needed: run scripts/install-dependencies.sh"
+need_rust
 
 step format as_builder cargo fmt --all --check
 step clippy as_builder cargo clippy --workspace --all-targets --locked -- -D warnings
