@@ -27,7 +27,7 @@ pub(crate) fn name<T>(
     match make(text.to_owned()) {
         Ok(name) => Some(name),
         Err(error) => {
-            report.error_hint(
+            report.error(
                 span,
                 format!(
                     "{} is not a valid {} name: {}",
@@ -75,7 +75,7 @@ pub(crate) fn image(node: &Node, dialect: Dialect, report: &mut Report<'_>) -> O
         Ok(image) => Some(image),
         Err(problem) => {
             let message = format!("{}: {}", problem.message, quoted(reference));
-            report.error_hint(node.span, message, problem.hint);
+            report.error(node.span, message, problem.hint);
             None
         }
     }
@@ -92,14 +92,14 @@ pub(crate) fn check_variable_name(name: &str, span: Span, report: &mut Report<'_
     } else {
         return true;
     };
-    report.error_hint(span, problem, "write NAME: \"value\"");
+    report.error(span, problem, "write NAME: \"value\"");
     false
 }
 
 /// True when the text can be the value of an environment variable; else an error was reported.
 pub(crate) fn check_variable_value(value: &str, span: Span, report: &mut Report<'_>) -> bool {
     if value.contains('\0') {
-        report.error_hint(
+        report.error(
             span,
             "an environment variable cannot contain a NUL character",
             "remove the \\0; put binary values into a file, or encode them",
@@ -112,7 +112,7 @@ pub(crate) fn check_variable_value(value: &str, span: Span, report: &mut Report<
 /// An absolute path in a container, without `.`, `..` and doubled slashes.
 pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report<'_>) -> Option<String> {
     if path.contains(char::is_control) {
-        report.error_hint(
+        report.error(
             span,
             "a path in a container cannot contain control characters",
             "remove the escape from the path",
@@ -120,7 +120,7 @@ pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report<'_>) -> Opt
         return None;
     }
     if !path.starts_with('/') {
-        report.error_hint(
+        report.error(
             span,
             format!("the path {} is not absolute", quoted(path)),
             format!("begin it with '/': \"/{}\"", path.trim_start_matches("./")),
@@ -138,7 +138,7 @@ pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report<'_>) -> Opt
         }
     }
     if parts.is_empty() {
-        report.error_hint(
+        report.error(
             span,
             "a volume cannot replace the container's root directory",
             "name a directory, such as \"/data\"",
@@ -188,7 +188,7 @@ pub(crate) fn check_alias(alias: &str, span: Span, report: &mut Report<'_>) -> b
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     if !is_valid {
-        report.error_hint(
+        report.error(
             span,
             format!("{} cannot be the alias of a link", quoted(alias)),
             format!(

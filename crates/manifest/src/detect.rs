@@ -28,7 +28,7 @@ const HINT: &str = "an application file has 'version: 1' and 'applications:', or
 /// The format of a file; `None` when it has none, or two at once, and an error was reported.
 pub(crate) fn format(root: &Node, report: &mut Report<'_>) -> Option<Format> {
     let Some(entries) = root.as_mapping() else {
-        report.error_hint(
+        report.error(
             root.span,
             format!(
                 "a manifest must be a mapping ('key: value'), not {}",
@@ -51,7 +51,7 @@ pub(crate) fn format(root: &Node, report: &mut Report<'_>) -> Option<Format> {
         .collect();
     if let [(first_format, first), rest @ ..] = markers.as_slice() {
         if let Some((_, second)) = rest.first() {
-            report.error_hint(
+            report.error(
                 second.key_span,
                 format!("the file has both '{}' and '{}'", first.key, second.key),
                 "write them into two files",
@@ -67,13 +67,13 @@ pub(crate) fn format(root: &Node, report: &mut Report<'_>) -> Option<Format> {
         nearest(&entry.key, ["applications", "nodes", "services"]).map(|near| (entry, near))
     });
     match (slip, entries.first()) {
-        (Some((entry, near)), _) => report.error_hint(
+        (Some((entry, near)), _) => report.error(
             entry.key_span,
             format!("{} is not a key of a manifest", quoted(&entry.key)),
             format!("did you mean '{near}'?"),
         ),
-        (None, Some(entry)) => report.error_hint(entry.key_span, "this is not a manifest", HINT),
-        (None, None) => report.error_hint(root.span, "the manifest is empty", HINT),
+        (None, Some(entry)) => report.error(entry.key_span, "this is not a manifest", HINT),
+        (None, None) => report.error(root.span, "the manifest is empty", HINT),
     }
     None
 }

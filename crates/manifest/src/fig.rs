@@ -100,7 +100,7 @@ fn service(
                 draft.spec.image = image;
             }
         }
-        None if body.get("build").is_none() => report.error_hint(
+        None if body.get("build").is_none() => report.error(
             entry.key_span,
             "the key 'image' is missing",
             "write 'image: repository:tag'",
@@ -147,7 +147,7 @@ fn check_key(entry: &Entry, body: &Node, what: &str, report: &mut Report<'_>) {
                 "build and push the image, then write 'image: repository:tag'",
             )
         };
-        report.error_hint(entry.key_span, message, hint);
+        report.error(entry.key_span, message, hint);
     } else if REFUSED.contains(&key) {
         let hint = match key {
             "expose" | "command" => {
@@ -155,13 +155,13 @@ fn check_key(entry: &Entry, body: &Node, what: &str, report: &mut Report<'_>) {
             }
             _ => "remove it",
         };
-        report.error_hint(
+        report.error(
             entry.key_span,
             format!("'{key}' is not supported in a Fig file"),
             hint,
         );
     } else if matches!(key, "cpu_shares" | "restart") {
-        report.error_hint(
+        report.error(
             entry.key_span,
             format!("{what} has no key '{key}'"),
             "a Fig file cannot say this: move the services below 'services:' (a Compose file)",
@@ -197,11 +197,11 @@ fn volumes(
         return;
     };
     let Some(first) = items.first() else {
-        report.error_hint(entry.value.span, "'volumes' is empty", hint);
+        report.error(entry.value.span, "'volumes' is empty", hint);
         return;
     };
     if let Some(second) = items.get(1) {
-        report.error_hint(
+        report.error(
             second.span,
             "a service of a Fig file can have one volume",
             "to have several, move the services below 'services:' (a Compose file)",
@@ -211,7 +211,7 @@ fn volumes(
         return;
     };
     if let Some((_, inside)) = path.split_once(':') {
-        report.error_hint(
+        report.error(
             first.span,
             format!("{} would mount a directory of the host", quoted(path)),
             format!(
@@ -263,7 +263,7 @@ fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report<'_>) {
             Some(near) => format!("did you mean '{near}'?"),
             None => "link only to services of the same file".to_owned(),
         };
-        report.error_hint(
+        report.error(
             link.span,
             format!("there is no service {} in this file", quoted(&link.to)),
             hint,

@@ -22,7 +22,7 @@ pub(crate) enum Rules {
 /// Reads one item of `ports:` into the draft.
 pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut Report<'_>) {
     let Some(scalar) = item.as_scalar() else {
-        report.error_hint(
+        report.error(
             item.span,
             format!(
                 "a port must be text such as \"80:8080\", not {}",
@@ -45,7 +45,7 @@ pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut R
         ),
         Meaning::Integer(_) => {}
         _ => {
-            report.error_hint(
+            report.error(
                 item.span,
                 format!(
                     "a port must be text such as \"80:8080\", not {}",
@@ -68,7 +68,7 @@ pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut R
 /// Adds one published port to the draft.
 pub(crate) fn publish(port: PortMapping, at: Span, draft: &mut Draft, report: &mut Report<'_>) {
     if draft.spec.ports.len() == PORTS_MAX {
-        report.error_hint(
+        report.error(
             at,
             format!("a service can publish at most {PORTS_MAX} ports"),
             "publish a smaller range",
@@ -92,7 +92,7 @@ fn fig_pair(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortM
 
 fn missing_node_port(text: &str, span: Span, report: &mut Report<'_>) {
     let shown = text.split('/').next().unwrap_or(text);
-    report.error_hint(
+    report.error(
         span,
         format!(
             "the port {} does not say at which port the nodes answer",
@@ -123,7 +123,7 @@ fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<
             } else {
                 format!("{external}:{internal}")
             };
-            report.error_hint(
+            report.error(
                 span,
                 format!("a port cannot be published at one address ({}) only", quoted(address)),
                 format!("every node answers at a published port, at all its addresses: write \"{ports}\""),
@@ -136,7 +136,7 @@ fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<
         range(external, span, report)?,
     );
     if internal.len() != external.len() {
-        report.error_hint(
+        report.error(
             span,
             format!(
                 "{} ports of the nodes cannot lead to {} ports of the container",
@@ -161,13 +161,13 @@ pub(crate) fn check_protocol(protocol: &str, span: Span, report: &mut Report<'_>
         return Some(());
     }
     if protocol.eq_ignore_ascii_case("udp") {
-        report.error_hint(
+        report.error(
             span,
             "UDP ports are not supported yet",
             "remove this port; TCP ports need no '/tcp'",
         );
     } else {
-        report.error_hint(
+        report.error(
             span,
             format!("{} is not a protocol of ports", quoted(protocol)),
             "write 'tcp', or nothing",
@@ -188,7 +188,7 @@ pub(crate) fn range(
     };
     let (first, last) = (number(first, span, report)?, number(last, span, report)?);
     if usize::from(last.saturating_sub(first)) >= PORTS_MAX {
-        report.error_hint(
+        report.error(
             span,
             format!("a range can have at most {PORTS_MAX} ports"),
             "publish a smaller range",
@@ -196,7 +196,7 @@ pub(crate) fn range(
         return None;
     }
     if first > last {
-        report.error_hint(
+        report.error(
             span,
             format!("the range {} ends before it begins", quoted(text)),
             format!("write \"{last}-{first}\""),
@@ -216,7 +216,7 @@ fn number(text: &str, span: Span, report: &mut Report<'_>) -> Option<u16> {
             } else {
                 format!("{} is not a port number", quoted(text))
             };
-            report.error_hint(
+            report.error(
                 span,
                 message,
                 "write \"NODE_PORT:CONTAINER_PORT\", for example \"8080:80\"",

@@ -9,6 +9,9 @@ use crate::source::Span;
 use crate::suggest::nearest;
 use crate::yaml::{Data, Entry, Meaning, Node};
 
+/// Longest list that is read. Some lists are compared item by item.
+const ITEMS_MAX: usize = 5000;
+
 /// Which rules say what a scalar without quotes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -29,6 +32,7 @@ pub(crate) fn text<'n>(
         report.error(
             node.span,
             format!("{what} must be text, not {}", node.describe()),
+            "write one text in its place, in quotes where in doubt",
         );
         return None;
     };
@@ -49,7 +53,7 @@ pub(crate) fn text<'n>(
     } else {
         format!("put it in quotes: \"{}\"", scalar.text)
     };
-    report.error_hint(
+    report.error(
         node.span,
         format!("{what} must be text, not {}", scalar.describe()),
         hint,
@@ -82,23 +86,35 @@ pub(crate) fn integer(
             Some(scalar) => {
                 let digits = scalar.text.trim().trim_start_matches('0');
                 let digits = if digits.is_empty() { "0" } else { digits };
-                report.error_hint(node.span, message, format!("write {digits} without quotes"));
+                report.error(node.span, message, format!("write {digits} without quotes"));
             }
-            None => report.error(node.span, message),
+            None => report.error(node.span, message, number_hint(&range)),
         }
         return None;
     };
     if !range.contains(&value) {
-        let (least, most) = (range.start(), range.end());
-        let message = if value < *least && *least <= 1 {
-            format!("{what} must be at least {least}, not {value}")
+        let written = node.as_scalar().map_or("", |scalar| &*scalar.text);
+        let side = if value < *range.start() {
+            format!("less than {}", range.start())
         } else {
-            format!("{what} must be between {least} and {most}, not {value}")
+            format!("more than {}", range.end())
         };
-        report.error(node.span, message);
+        let message = format!("{what} cannot be {side}: {}", quoted(written));
+        report.error(node.span, message, number_hint(&range));
         return None;
     }
     Some(value)
+}
+
+fn number_hint(range: &std::ops::RangeInclusive<i128>) -> String {
+    // A bound that only the machine has helps nobody.
+    const BOUND_SHOWN_MAX: i128 = 1_000_000_000;
+    let (least, most) = (range.start(), range.end());
+    if *most > BOUND_SHOWN_MAX {
+        format!("write a number of at least {least}, without quotes or unit")
+    } else {
+        format!("write a number between {least} and {most}, without quotes or unit")
+    }
 }
 
 /// A port number.
@@ -120,7 +136,7 @@ pub(crate) fn truth(node: &Node, what: &str, report: &mut Report<'_>) -> Option<
     });
     if value.is_none() {
         let message = format!("{what} must be true or false, not {}", node.describe());
-        report.mismatch(node, message, "");
+        report.mismatch(node, message, "write true or false");
     }
     value
 }
@@ -143,7 +159,7 @@ pub(crate) fn mapping<'n>(
     entries
 }
 
-/// A list's items.
+/// A list's items; none when there are too many.
 pub(crate) fn list<'n>(
     node: &'n Node,
     what: &str,
@@ -151,6 +167,14 @@ pub(crate) fn list<'n>(
     report: &mut Report<'_>,
 ) -> Option<&'n [Node]> {
     match &node.data {
+        Data::Sequence(items) if items.len() > ITEMS_MAX => {
+            report.error(
+                items[ITEMS_MAX].span,
+                format!("{what} can have at most {ITEMS_MAX} items"),
+                "write fewer",
+            );
+            None
+        }
         Data::Sequence(items) => Some(items),
         Data::Scalar(_) | Data::Mapping(_) => {
             let message = format!("{what} must be a list, not {}", node.describe());
@@ -170,7 +194,7 @@ pub(crate) fn required<'n>(
 ) -> Option<&'n Node> {
     let value = node.get(key);
     if value.is_none() {
-        report.error_hint(at, format!("the key '{key}' is missing"), hint);
+        report.error(at, format!("the key '{key}' is missing"), hint);
     }
     value
 }
@@ -191,11 +215,14 @@ pub(crate) fn unknown_keys(
 
 /// Reports one key as unknown, with the nearest known one.
 pub(crate) fn unknown_key(entry: &Entry, known: &[&str], inside: &str, report: &mut Report<'_>) {
+    if report.is_full() {
+        return;
+    }
     let hint = match nearest(&entry.key, known.iter().copied()) {
         Some(near) => format!("did you mean '{near}'?"),
         None => format!("known keys are: {}", known.join(", ")),
     };
-    report.error_hint(
+    report.error(
         entry.key_span,
         format!("{inside} has no key {}", quoted(&entry.key)),
         hint,

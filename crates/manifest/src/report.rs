@@ -7,7 +7,8 @@ use crate::source::{Lines, Location, Span};
 use crate::yaml::Node;
 use std::sync::Arc;
 
-/// Most diagnostics that are kept for one file; more do not help anybody.
+/// Most diagnostics that are kept for one file with its warnings, and twice as many errors; more
+/// do not help anybody.
 const DIAGNOSTICS_MAX: usize = 200;
 
 /// The diagnostics of one file so far.
@@ -35,26 +36,20 @@ impl<'a> Report<'a> {
         self.lines
     }
 
-    /// Something makes the file unusable.
-    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
-        self.add(Severity::Error, span, message.into(), None);
-    }
-
-    /// The same, with what to write instead.
-    pub(crate) fn error_hint(
+    /// Something makes the file unusable; `hint` says what to write instead.
+    pub(crate) fn error(
         &mut self,
         span: Span,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(Severity::Error, span, message.into(), Some(hint.into()));
+        self.add(Severity::Error, span, message.into(), hint.into());
     }
 
     /// A value is not what it must be; says nothing about a value that was reported already.
     pub(crate) fn mismatch(&mut self, node: &Node, message: impl Into<String>, hint: &str) {
         if !node.is_failed() {
-            let hint = (!hint.is_empty()).then(|| hint.to_owned());
-            self.add(Severity::Error, node.span, message.into(), hint);
+            self.error(node.span, message, hint);
         }
     }
 
@@ -65,25 +60,30 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(Severity::Warning, span, message.into(), Some(hint.into()));
+        self.add(Severity::Warning, span, message.into(), hint.into());
     }
 
-    fn add(&mut self, severity: Severity, span: Span, message: String, hint: Option<String>) {
+    fn add(&mut self, severity: Severity, span: Span, message: String, hint: String) {
         if self.diagnostics.len() >= DIAGNOSTICS_MAX && severity == Severity::Warning {
             return;
         }
-        if self.diagnostics.len() >= 2 * DIAGNOSTICS_MAX {
+        if self.is_full() {
             return;
         }
-        let mut diagnostic = Diagnostic::new(severity, &self.lines.locate(span), message);
-        diagnostic.hint = hint;
-        self.diagnostics.push(diagnostic);
+        let at = self.lines.locate(span);
+        self.diagnostics
+            .push(Diagnostic::new(severity, &at, message).with_hint(hint));
     }
 
     /// Takes over diagnostics that were made elsewhere.
     pub(crate) fn extend(&mut self, diagnostics: Vec<Diagnostic>) {
         let room = (2 * DIAGNOSTICS_MAX).saturating_sub(self.diagnostics.len());
         self.diagnostics.extend(diagnostics.into_iter().take(room));
+    }
+
+    /// True when nothing more will be kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.diagnostics.len() >= 2 * DIAGNOSTICS_MAX
     }
 
     /// True when an error was reported.

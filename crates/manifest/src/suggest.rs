@@ -11,7 +11,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let lowered = word.to_lowercase().replace('-', "_");
     known
         .into_iter()
-        .filter(|candidate| candidate.chars().count() <= CHARS_MAX)
+        // Cheaper than the distance, and never larger.
+        .filter(|candidate| candidate.chars().count().abs_diff(lowered.chars().count()) <= 3)
         .map(|candidate| {
             let distance = distance(&lowered, &candidate.to_lowercase().replace('-', "_"));
             (distance, candidate)

@@ -1,7 +1,11 @@
 //! The crate's integration tests, as one binary. Each module holds one kind of test.
 
 mod suite {
-    pub(crate) mod bad_v1;
+    pub(crate) mod bad;
+    pub(crate) mod combining;
+    pub(crate) mod good;
+    pub(crate) mod limits;
     pub(crate) mod old_manifests;
+    pub(crate) mod rendering;
     pub(crate) mod support;
 }

@@ -10,15 +10,23 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
         return None;
     }
     let words = match &node.data {
-        Data::Sequence(items) => items
-            .iter()
-            .filter_map(|item| read::text(item, "a word of 'command'", Dialect::Compose, report))
-            .map(str::to_owned)
-            .collect(),
+        Data::Sequence(items) => {
+            let words: Vec<String> = items
+                .iter()
+                .filter_map(|item| {
+                    read::text(item, "a word of 'command'", Dialect::Compose, report)
+                })
+                .map(str::to_owned)
+                .collect();
+            if words.len() < items.len() {
+                return None;
+            }
+            words
+        }
         Data::Scalar(_) => {
             let line = read::text(node, "'command'", Dialect::Compose, report)?;
             let Some(words) = split(line) else {
-                report.error_hint(
+                report.error(
                     node.span,
                     "a quote in this command is not closed",
                     "close it, or write the command as a list: [\"sh\", \"-c\", \"...\"]",
@@ -28,7 +36,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
             words
         }
         Data::Mapping(_) => {
-            report.error_hint(
+            report.error(
                 node.span,
                 "'command' must be text or a list, not a mapping",
                 "write the command as a list: [\"sh\", \"-c\", \"...\"]",
@@ -37,7 +45,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
         }
     };
     if words.iter().any(|word| word.contains('\0')) {
-        report.error_hint(
+        report.error(
             node.span,
             "a command cannot contain a NUL character",
             "remove the \\0",
@@ -45,7 +53,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
         return None;
     }
     if words.is_empty() {
-        report.error_hint(
+        report.error(
             node.span,
             "the command is empty",
             "remove the key to use the image's own command",

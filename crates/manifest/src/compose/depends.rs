@@ -36,7 +36,7 @@ pub(super) fn read(node: &Node, names: &[&str], draft: &mut Draft, report: &mut 
                 }
             }
         }
-        Data::Scalar(_) => report.error_hint(
+        Data::Scalar(_) => report.error(
             node.span,
             format!("'depends_on' must be a list, not {}", node.describe()),
             HINT,
@@ -61,7 +61,7 @@ fn long_form(entry: &Entry, report: &mut Report<'_>) -> Option<DependencyConditi
             && read::truth(&entry.value, &format!("'{key}'"), report) == Some(!honoured)
         {
             let message = format!("'{key}: {}' is not supported yet", !honoured);
-            report.error_hint(entry.key_span, message, hint);
+            report.error(entry.key_span, message, hint);
         }
     }
     let hint = "write 'condition: service_started' or 'condition: service_healthy'";
@@ -70,7 +70,7 @@ fn long_form(entry: &Entry, report: &mut Report<'_>) -> Option<DependencyConditi
         "service_started" => Some(DependencyCondition::Started),
         "service_healthy" => Some(DependencyCondition::Healthy),
         "service_completed_successfully" => {
-            report.error_hint(
+            report.error(
                 condition.span,
                 "'service_completed_successfully' is not supported yet",
                 "run the one-off work when the image starts, or before 'flocker deploy'",
@@ -78,7 +78,7 @@ fn long_form(entry: &Entry, report: &mut Report<'_>) -> Option<DependencyConditi
             None
         }
         _ => {
-            report.error_hint(
+            report.error(
                 condition.span,
                 format!(
                     "a dependency's condition cannot be {}",
@@ -103,7 +103,7 @@ pub(super) fn check(drafts: &Drafts, waits: &BTreeMap<ServiceName, Span>, report
                 .and_then(|draft| draft.spec.health_check.as_ref())
                 .is_some_and(|check| check.test == ["NONE"]);
             if *condition == DependencyCondition::Healthy && never_healthy {
-                report.error_hint(
+                report.error(
                     *span,
                     format!("'{service}' waits for '{other}' to be healthy, whose health check is disabled"),
                     "write 'condition: service_started', or enable the health check",
@@ -115,7 +115,7 @@ pub(super) fn check(drafts: &Drafts, waits: &BTreeMap<ServiceName, Span>, report
         && let Some(span) = cycle.first().and_then(|service| waits.get(service))
     {
         let names: Vec<&str> = cycle.iter().map(|name| name.as_str()).collect();
-        report.error_hint(
+        report.error(
             *span,
             format!("these services wait for each other: {}", names.join(" -> ")),
             "remove one of these dependencies",

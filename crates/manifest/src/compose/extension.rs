@@ -67,7 +67,7 @@ pub(super) fn of_volume(node: &Node, report: &mut Report<'_>) -> Option<u64> {
 fn check_keys(entries: &[Entry], known: &[&str], inside: &str, report: &mut Report<'_>) {
     for entry in entries {
         if PLANNED.contains(&&*entry.key) {
-            report.error_hint(
+            report.error(
                 entry.key_span,
                 format!("'{}' in 'x-flocker' is not supported yet", entry.key),
                 "remove it: Flocker refuses what it would not honour",

@@ -46,7 +46,7 @@ pub(super) fn read(node: &Node, at: Span, report: &mut Report<'_>) -> Option<Hea
         _ if is_disabled => vec!["NONE".to_owned()],
         Some(node) => test(node, report)?,
         None => {
-            report.error_hint(at, "a health check needs a 'test'", HINT);
+            report.error(at, "a health check needs a 'test'", HINT);
             return None;
         }
     };
@@ -63,7 +63,7 @@ fn test(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
     let Data::Sequence(items) = &node.data else {
         let command = read::text(node, "'test'", Dialect::Compose, report)?;
         if command.trim().is_empty() || command.contains('\0') {
-            report.error_hint(node.span, "the test has no command", HINT);
+            report.error(node.span, "the test has no command", HINT);
             return None;
         }
         return Some(vec!["CMD-SHELL".to_owned(), command.to_owned()]);
@@ -82,7 +82,7 @@ fn test(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
         _ => false,
     };
     if !is_well_formed || words.iter().any(|word| word.contains('\0')) {
-        report.error_hint(
+        report.error(
             node.span,
             "the list of a test begins with CMD, CMD-SHELL or NONE",
             "write [\"CMD\", \"program\", \"argument\"], [\"CMD-SHELL\", \"one shell command\"] or \

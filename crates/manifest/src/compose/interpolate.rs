@@ -58,7 +58,7 @@ fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &m
                 }
                 Ok(_) => {
                     scalar.form = Form::Failed;
-                    report.error_hint(
+                    report.error(
                         node.span,
                         format!(
                             "the values of variables make the file larger than {RESULT_BYTES_MAX} bytes"
@@ -69,7 +69,7 @@ fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &m
                 Err(problem) => {
                     scalar.form = Form::Failed;
                     let (message, hint) = explain(problem);
-                    report.error_hint(node.span, message, hint);
+                    report.error(node.span, message, hint);
                 }
             }
         }

@@ -256,7 +256,7 @@ pub(super) fn check_top_level(entries: &[Entry], report: &mut Report<'_>) {
             );
         }
         if &*entry.key == "x-flocker" {
-            report.error_hint(
+            report.error(
                 entry.key_span,
                 "'x-flocker' has no meaning at the top level",
                 "write it in a service, or below a volume's name in 'volumes:'",
@@ -300,12 +300,15 @@ fn check_against(
             continue;
         }
         if let Some((_, hint)) = refused.iter().find(|(name, _)| *name == key) {
-            report.error_hint(
+            report.error(
                 entry.key_span,
                 format!("'{key}' is not supported yet"),
                 *hint,
             );
             continue;
+        }
+        if report.is_full() {
+            return;
         }
         let all = honoured
             .iter()
@@ -319,7 +322,7 @@ fn check_against(
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("known keys are: {}", honoured.join(", ")),
         };
-        report.error_hint(
+        report.error(
             entry.key_span,
             format!("{inside} has no key {}", quoted(key)),
             hint,

@@ -25,7 +25,7 @@ pub(super) fn duration_ms(
             format!("{what} must be a duration, not {}", quoted(text))
         }
     };
-    report.error_hint(node.span, message, hint);
+    report.error(node.span, message, hint);
     None
 }
 
@@ -49,7 +49,7 @@ fn bytes(
             format!("{what} must be an amount of bytes, not {}", quoted(text))
         }
     };
-    report.error_hint(
+    report.error(
         node.span,
         message,
         "write a number, or one with k, m, g or t (times 1024): 512m, 1.5g",
@@ -72,7 +72,7 @@ pub(super) fn memory(service: &Node, report: &mut Report<'_>) -> Option<u64> {
     if let (Some(a), Some(b), Some(nested)) = (direct_bytes, nested_bytes, nested)
         && a != b
     {
-        report.error_hint(
+        report.error(
             nested.span,
             "'mem_limit' of this service says something else",
             "give the limit once",

@@ -50,7 +50,7 @@ pub(crate) fn read_application(
         .and_then(|services| read::mapping(services, "'services'", hint, report))
         .unwrap_or_default();
     if let Some(entry) = entries.get(SERVICES_MAX) {
-        report.error_hint(
+        report.error(
             entry.key_span,
             format!("a Compose file can have at most {SERVICES_MAX} services"),
             "split it into several applications",
@@ -145,7 +145,7 @@ fn known_service(
         Some(near) => format!("did you mean '{near}'?"),
         None => "name a service of this file".to_owned(),
     };
-    report.error_hint(
+    report.error(
         span,
         format!("there is no service {} in this file", quoted(text)),
         hint,

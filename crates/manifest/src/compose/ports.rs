@@ -41,7 +41,7 @@ fn long(item: &Node, draft: &mut Draft, report: &mut Report<'_>) {
         && let Some(mode) = read::text(node, "'mode'", Dialect::Compose, report)
         && mode != "ingress"
     {
-        report.error_hint(
+        report.error(
             node.span,
             format!("the mode of a port cannot be {}", node.describe()),
             "remove it: every node answers at a published port",

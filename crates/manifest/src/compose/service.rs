@@ -100,7 +100,7 @@ impl Reader<'_> {
                 }
             }
             None if body.get("build").is_some() => {}
-            None => report.error_hint(
+            None => report.error(
                 at,
                 "the key 'image' is missing",
                 "write 'image: repository:tag'",
@@ -134,7 +134,7 @@ impl Reader<'_> {
                 }
             }
             Data::Scalar(_) if node.is_null() => {}
-            Data::Scalar(_) => report.error_hint(
+            Data::Scalar(_) => report.error(
                 node.span,
                 format!(
                     "'environment' must be a mapping or a list, not {}",
@@ -196,7 +196,7 @@ impl Reader<'_> {
                 continue;
             }
             if alias != to && self.names.contains(&alias) {
-                report.error_hint(
+                report.error(
                     item.span,
                     format!("{} is the name of another service", quoted(alias)),
                     "every service reaches the others by name: choose another alias",
@@ -208,7 +208,7 @@ impl Reader<'_> {
                     && !matches!(&link.target, LinkTarget::Service(name) if name.as_str() == to)
             });
             if clashes {
-                report.error_hint(
+                report.error(
                     item.span,
                     format!(
                         "the alias {} already stands for another service",
@@ -261,7 +261,7 @@ impl Reader<'_> {
             [] => "this service has no volume",
             _ => "this service has several volumes",
         };
-        report.error_hint(
+        report.error(
             span,
             format!("{problem}: whose 'size' is this?"),
             "write it below the volume's name: 'volumes: {name: {x-flocker: {size: 10G}}}'",
@@ -290,7 +290,7 @@ fn restart(node: &Node, report: &mut Report<'_>) -> Option<RestartPolicy> {
             retries_max: Some(retries),
         }),
         _ => {
-            report.error_hint(
+            report.error(
                 node.span,
                 format!("'restart' cannot be {}", node.describe()),
                 "use one of: \"no\", always, unless-stopped, on-failure, on-failure:3",
@@ -324,7 +324,7 @@ fn stop_signal(node: &Node, report: &mut Report<'_>) -> Option<String> {
     if is_known {
         return Some(text.to_owned());
     }
-    report.error_hint(
+    report.error(
         node.span,
         format!("{} is not a signal", quoted(text)),
         "write a name such as SIGTERM or SIGINT, in capital letters, or its number",

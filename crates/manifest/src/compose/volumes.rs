@@ -105,7 +105,7 @@ fn short(item: &Node, report: &mut Report<'_>) -> Option<(String, String)> {
         [source, path] => (*source, *path, ""),
         [source, path, options] => (*source, *path, *options),
         _ => {
-            report.error_hint(
+            report.error(
                 item.span,
                 format!("{} has too many ':'", quoted(text)),
                 HINT,
@@ -125,7 +125,7 @@ fn short(item: &Node, report: &mut Report<'_>) -> Option<(String, String)> {
                 return None;
             }
             option => {
-                report.error_hint(
+                report.error(
                     item.span,
                     format!("the option {} of a volume is not supported", quoted(option)),
                     format!("write \"{source}:{path}\""),
@@ -143,7 +143,7 @@ fn anonymous(path: &str, span: Span, report: &mut Report<'_>) {
     } else {
         HINT.to_owned()
     };
-    report.error_hint(
+    report.error(
         span,
         format!(
             "the volume {} has no name, so it could not be found again",
@@ -154,7 +154,7 @@ fn anonymous(path: &str, span: Span, report: &mut Report<'_>) {
 }
 
 fn bind(source: &str, span: Span, report: &mut Report<'_>) {
-    report.error_hint(
+    report.error(
         span,
         format!(
             "{} is a directory of one server, which cannot move",
@@ -165,7 +165,7 @@ fn bind(source: &str, span: Span, report: &mut Report<'_>) {
 }
 
 fn read_only(span: Span, report: &mut Report<'_>) {
-    report.error_hint(
+    report.error(
         span,
         "read-only volumes are not supported yet",
         "remove 'ro' ('read_only: true')",
@@ -195,12 +195,12 @@ fn long(item: &Node, report: &mut Report<'_>) -> Option<(String, String)> {
         }
         "tmpfs" | "npipe" | "cluster" | "image" => {
             let message = format!("mounts of the type '{kind}' are not supported yet");
-            report.error_hint(kind_node.span, message, hint);
+            report.error(kind_node.span, message, hint);
             return None;
         }
         _ => {
             let message = format!("a mount's type cannot be {}", kind_node.describe());
-            report.error_hint(kind_node.span, message, hint);
+            report.error(kind_node.span, message, hint);
             return None;
         }
     }
@@ -232,7 +232,7 @@ fn mount(
                 name.escape_default()
             ),
         };
-        report.error_hint(
+        report.error(
             span,
             format!("the volume {} is not declared", quoted(name)),
             hint,
@@ -256,7 +256,8 @@ fn mount(
                     other.target, other.volume
                 )
             };
-            report.error_hint(span, message, "mount each volume at a directory of its own");
+            report.error(span, message, "mount each volume at a directory of its own");
+            break;
         }
     }
     let at = report.locate(span);

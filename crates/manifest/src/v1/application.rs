@@ -12,7 +12,7 @@ pub(crate) fn read_application(root: &Node, report: &mut Report<'_>) -> Drafts {
     check_top_level(root, "applications", report);
     let mut drafts = Drafts::new();
     let Some(applications) = root.get("applications") else {
-        report.error_hint(
+        report.error(
             root.span,
             "the key 'applications' is missing",
             "write 'applications:' and below it one key for each application",

@@ -17,7 +17,7 @@ const HINT: &str = "write the applications of the node as a list: [\"name\"], or
 pub(crate) fn read_deployment(root: &Node, report: &mut Report<'_>) -> Vec<DeployedNode> {
     check_top_level(root, "nodes", report);
     let Some(nodes) = root.get("nodes") else {
-        report.error_hint(
+        report.error(
             root.span,
             "the key 'nodes' is missing",
             "write 'nodes:' and below it one key for each node, with a list of applications",
@@ -43,7 +43,7 @@ fn node(
     let mut services: Vec<(ServiceName, crate::source::Location)> = Vec::new();
     for item in read::list(&entry.value, &what, HINT, report)? {
         let Some(scalar) = item.as_scalar().filter(|_| !item.is_null()) else {
-            report.error_hint(
+            report.error(
                 item.span,
                 format!(
                     "an item of {what} must be the name of an application, not {}",
@@ -72,7 +72,7 @@ fn node(
                     quoted(node),
                     first.line
                 );
-                report.error_hint(
+                report.error(
                     item.span,
                     message,
                     "a service runs on one node: remove it from one of the two",

@@ -17,7 +17,7 @@ use crate::yaml::{Meaning, Node};
 /// the file must have.
 fn check_top_level(root: &Node, main: &str, report: &mut Report<'_>) {
     match root.entry("version") {
-        None => report.error_hint(
+        None => report.error(
             root.span,
             "the key 'version' is missing",
             "write 'version: 1' in the first line",
@@ -34,7 +34,7 @@ fn check_top_level(root: &Node, main: &str, report: &mut Report<'_>) {
                     _ => false,
                 });
             if !is_one {
-                report.error_hint(
+                report.error(
                     entry.value.span,
                     format!("'version' must be 1, not {}", entry.value.describe()),
                     "write 'version: 1', without quotes",

@@ -135,7 +135,7 @@ fn links(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
                 && matches!(known.target, LinkTarget::Published { local_port: port, .. } if port == local_port)
         });
         if clashes {
-            report.error_hint(
+            report.error(
                 item.span,
                 format!("another link already has the alias '{alias}' and local port {local_port}"),
                 "they would set the same variables: choose another alias or local port",
@@ -185,7 +185,7 @@ fn volume(
         read::required(node, "mountpoint", entry.key_span, hint, report).and_then(|node| {
             let path = read::text(node, "'mountpoint'", Dialect::Strict, report)?;
             if !path.is_ascii() {
-                report.error_hint(
+                report.error(
                     node.span,
                     format!("the mountpoint {} is not ASCII", quoted(path)),
                     "use the letters a-z, A-Z, digits and ASCII signs",
@@ -229,7 +229,7 @@ fn maximum_size(node: &Node, report: &mut Report<'_>) -> Option<u64> {
         Err(AmountProblem::Zero) => "'maximum_size' must be greater than zero".to_owned(),
         Err(AmountProblem::TooLarge) => format!("the size {} is too large", quoted(text)),
     };
-    report.error_hint(
+    report.error(
         node.span,
         message,
         "write a number of bytes, or with K, M, G or T (times 1024): \"500M\", \"1.5G\"",
@@ -260,7 +260,7 @@ fn restart_policy(entry: &Entry, report: &mut Report<'_>) -> Option<RestartPolic
         "always" => RestartPolicy::Always,
         "on-failure" => return Some(RestartPolicy::OnFailure { retries_max }),
         _ => {
-            report.error_hint(
+            report.error(
                 name_node.span,
                 format!("a restart policy's name cannot be {}", name_node.describe()),
                 "use one of: always, never, on-failure",
@@ -269,7 +269,7 @@ fn restart_policy(entry: &Entry, report: &mut Report<'_>) -> Option<RestartPolic
         }
     };
     if let Some(count) = count {
-        report.error_hint(
+        report.error(
             count.key_span,
             format!("'maximum_retry_count' has no meaning with the policy '{name}'"),
             "remove it, or write 'name: on-failure'",

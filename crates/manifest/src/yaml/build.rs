@@ -21,7 +21,7 @@ const NODES_MAX: usize = 50_000;
 pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > FILE_BYTES_MAX {
-        report.error_hint(
+        report.error(
             Span::at(1, 1),
             format!(
                 "the file has {} bytes; a manifest may have {FILE_BYTES_MAX} (1 MiB)",
@@ -39,7 +39,7 @@ pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
     builder.run(&mut parser)?;
     let root = builder.root.take();
     if root.is_none() {
-        builder.report.error_hint(
+        builder.report.error(
             Span::at(1, 1),
             "the file is empty",
             "write 'version: 1' and 'applications:', or the services of a Compose file",
@@ -55,7 +55,7 @@ fn check_characters(report: &mut Report<'_>) -> bool {
         let found = text.chars().position(|c| c.is_control() && c != '\t');
         if let Some(index) = found {
             let code = text.chars().nth(index).map_or(0, u32::from);
-            report.error_hint(
+            report.error(
                 Span::at(line, index + 1),
                 format!("the file contains the control character U+{code:04X}"),
                 "remove it, or write it as an escape in a text in double quotes",
@@ -73,6 +73,8 @@ struct Open {
     data: Data,
     /// The key that waits for its value.
     key: Option<(Arc<str>, Span)>,
+    /// The keys so far, each with its line.
+    keys: BTreeMap<Arc<str>, usize>,
     /// Values below a merge key (`<<`), in their order.
     merges: Vec<Node>,
 }
@@ -105,7 +107,7 @@ impl<'r, 'a> Builder<'r, 'a> {
                 Err(error) => {
                     let (message, hint) = explain(error.info());
                     let at = self.word_at(*error.marker());
-                    self.report.error_hint(at, message, hint);
+                    self.report.error(at, message, hint);
                     return None;
                 }
             };
@@ -156,7 +158,7 @@ impl<'r, 'a> Builder<'r, 'a> {
     fn start_document(&mut self, span: Span) -> Option<()> {
         self.documents += 1;
         if self.documents > 1 {
-            self.report.error_hint(
+            self.report.error(
                 span,
                 "the file holds more than one YAML document",
                 "write each document into a file of its own and remove this '---'",
@@ -168,7 +170,7 @@ impl<'r, 'a> Builder<'r, 'a> {
 
     fn start(&mut self, start: Span, anchor: usize, data: Data) -> Option<()> {
         if self.open.len() >= DEPTH_MAX {
-            self.report.error_hint(
+            self.report.error(
                 start,
                 format!("lists and mappings are nested more than {DEPTH_MAX} deep"),
                 "no manifest needs this; check the brackets and the indentation",
@@ -180,6 +182,7 @@ impl<'r, 'a> Builder<'r, 'a> {
             anchor,
             data,
             key: None,
+            keys: BTreeMap::new(),
             merges: Vec::new(),
         });
         Some(())
@@ -190,7 +193,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         let merges = std::mem::take(&mut open.merges);
         if let Data::Mapping(entries) = &mut open.data {
             for merge in merges {
-                self.merge(entries, merge);
+                self.merge(entries, &mut open.keys, merge);
             }
         }
         let (end_line, end_column) =
@@ -209,7 +212,12 @@ impl<'r, 'a> Builder<'r, 'a> {
     }
 
     /// Adds what a merge key brings; keys of the mapping itself, and earlier merges, win.
-    fn merge(&mut self, entries: &mut Vec<Entry>, merge: Node) {
+    fn merge(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        keys: &mut BTreeMap<Arc<str>, usize>,
+        merge: Node,
+    ) {
         let span = merge.span;
         let sources = match merge.data {
             Data::Sequence(nodes) => nodes,
@@ -217,7 +225,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         };
         for source in sources {
             let Data::Mapping(merged) = source.data else {
-                self.report.error_hint(
+                self.report.error(
                     source.span,
                     "'<<' merges mappings; this is not one",
                     "write '<<: *NAME' where '&NAME' marks a mapping",
@@ -225,7 +233,8 @@ impl<'r, 'a> Builder<'r, 'a> {
                 continue;
             };
             for entry in merged {
-                if !entries.iter().any(|known| known.key == entry.key) {
+                if !keys.contains_key(&entry.key) {
+                    keys.insert(Arc::clone(&entry.key), entry.key_span.line);
                     entries.push(entry);
                 }
             }
@@ -234,7 +243,7 @@ impl<'r, 'a> Builder<'r, 'a> {
 
     fn alias(&mut self, anchor: usize, span: Span) -> Option<()> {
         let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-            self.report.error_hint(
+            self.report.error(
                 span,
                 "this alias stands inside the value that it repeats",
                 "write the value out",
@@ -248,7 +257,7 @@ impl<'r, 'a> Builder<'r, 'a> {
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Option<()> {
         self.nodes = self.nodes.saturating_add(size.max(1));
         if self.nodes > NODES_MAX {
-            self.report.error_hint(
+            self.report.error(
                 node.span,
                 format!("the file holds more than {NODES_MAX} values, counting repeated ones"),
                 "split it into several application files; check what its aliases repeat",
@@ -274,22 +283,14 @@ impl<'r, 'a> Builder<'r, 'a> {
     }
 
     fn set_key(&mut self, node: Node) -> Option<()> {
-        let is_null = node.is_null();
         let Data::Scalar(scalar) = node.data else {
-            self.report.error_hint(
+            self.report.error(
                 node.span,
                 "a list or mapping cannot be a key",
                 "write a name before the ':'; a '{' that starts a text needs quotes",
             );
             return None;
         };
-        if is_null {
-            self.report.error_hint(
-                node.span,
-                "a key is missing before this ':'",
-                "write a name before the ':'",
-            );
-        }
         if let Some(parent) = self.open.last_mut() {
             parent.key = Some((scalar.text, node.span));
         }
@@ -307,14 +308,13 @@ impl<'r, 'a> Builder<'r, 'a> {
         let Data::Mapping(entries) = &mut parent.data else {
             return;
         };
-        if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+        if let Some(first_line) = parent.keys.insert(Arc::clone(&key), key_span.line) {
             let message = format!(
-                "the key {} was already given in line {}",
+                "the key {} was already given in line {first_line}",
                 quoted(&key),
-                first.key_span.line
             );
             self.report
-                .error_hint(key_span, message, "keep one of the two, or rename this one");
+                .error(key_span, message, "keep one of the two, or rename this one");
             return;
         }
         entries.push(Entry {
@@ -354,7 +354,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         } else {
             tag.to_string()
         };
-        self.report.error_hint(
+        self.report.error(
             span,
             format!("the tag {} means nothing in a manifest", quoted(&shown)),
             "remove the tag; to make a value text, put it in double quotes",
@@ -382,7 +382,12 @@ fn span_of(start: Marker, end: Marker) -> Span {
 
 /// The parser's message in our words, and what usually helps.
 fn explain(info: &str) -> (String, &'static str) {
-    let hints: [(&str, &str, &str); 8] = [
+    let hints: [(&str, &str, &str); 9] = [
+        (
+            "recursion limit",
+            "lists and mappings are nested too deep",
+            "no manifest needs this; check the brackets and the indentation",
+        ),
         ("tab", "a tab is used for indentation", "indent with spaces"),
         (
             "mapping values are not allowed",

@@ -1,4 +1,4 @@
-//! What is wrong in v1 and Fig files is said with its exact place and with advice.
+//! What only several files together show, and how they are joined.
 
 use crate::suite::support::{application, combined, deployment, parse_text, show};
 
