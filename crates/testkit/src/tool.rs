@@ -132,9 +132,15 @@ impl Tool {
 
     /// Runs it to its end and returns what it printed.
     pub async fn run(self) -> Result<String, ToolError> {
+        let bytes = self.run_bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The same for a command that prints something other than text.
+    pub async fn run_bytes(self) -> Result<Vec<u8>, ToolError> {
         let output = self.output().await?;
         if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(output.stdout);
         }
         Err(ToolError::Failed {
             command: self.line(),
