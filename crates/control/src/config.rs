@@ -9,6 +9,10 @@ use flocker_types::ids::NodeId;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// Messages that may wait for one agent or proxy. A large deployment tells every proxy thousands of
+/// routes in one step; one that is closed for a full queue is welcomed with all of them anew.
+pub const LINK_QUEUE_MESSAGES_MAX: usize = 8_192;
+
 /// Port on which control answers when none is given.
 pub const API_PORT_DEFAULT: u16 = 4523;
 
@@ -39,7 +43,10 @@ impl ControlConfig {
             state_dir,
             node,
             serve: ServeLimits::default(),
-            link: LinkLimits::default(),
+            link: LinkLimits {
+                queue_messages_max: LINK_QUEUE_MESSAGES_MAX,
+                ..LinkLimits::default()
+            },
         }
     }
 }

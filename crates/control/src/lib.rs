@@ -12,7 +12,7 @@ mod links;
 mod run;
 mod shell;
 
-pub use config::{API_PORT_DEFAULT, ControlConfig, StateDirectory};
+pub use config::{API_PORT_DEFAULT, ControlConfig, LINK_QUEUE_MESSAGES_MAX, StateDirectory};
 pub use events::EVENTS_KEPT_MAX;
 pub use init::{InitError, InitRequest, initialise};
 pub use run::{Bound, ControlError, run};

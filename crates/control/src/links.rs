@@ -160,3 +160,7 @@ fn finish(
         end => tracing::warn!(kind, %node, reason = %end, "a link was closed"),
     }
 }
+
+#[cfg(test)]
+#[path = "links_test.rs"]
+mod tests;

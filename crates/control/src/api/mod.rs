@@ -11,7 +11,8 @@
 //! | `POST /v1/deploy` | user | `DeployRequest` | 202 `Started` |
 //! | `POST /v1/services/move` | user | `MoveRequest` | 202 `Started` |
 //! | `POST /v1/services/remove` | user | `RemoveRequest` | 202 `Started` |
-//! | `POST /v1/volumes/remove` | user | `RemoveVolumeRequest` | 202 `Started` |
+//! | `POST /v1/volumes/remove` | user | `RemoveVolumeRequest` | 204 |
+//! | `POST /v1/volumes/restore` | user | `RestoreVolumeRequest` | 204 |
 //! | `GET /v1/status` | user | | `ClusterView` |
 //! | `GET /v1/operations/{id}` | user | | `OperationView` |
 //! | `GET /v1/operations/{id}/end` | user | | `OperationView`, once it has ended |
@@ -113,6 +114,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/services/move", post(orders::move_service))
         .route("/v1/services/remove", post(orders::remove_service))
         .route("/v1/volumes/remove", post(orders::remove_volume))
+        .route("/v1/volumes/restore", post(orders::restore_volume))
         .route("/v1/status", get(views::status))
         .route("/v1/operations/{id}", get(views::operation))
         .route("/v1/operations/{id}/end", get(views::operation_end))

@@ -9,12 +9,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use flocker_core::control::{Request, Response};
 use flocker_types::api::{
-    DeployRequest, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest, Started,
+    DeployRequest, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest,
+    RestoreVolumeRequest, Started,
 };
 use flocker_types::plan::Plan;
 use std::sync::Arc;
 use std::time::Duration;
 
+type DoneAnswer = Result<StatusCode, Refusal>;
 type StartedAnswer = Result<(StatusCode, Json<Started>), Refusal>;
 
 impl Api {
@@ -25,15 +27,17 @@ impl Api {
     }
 
     async fn start(&self, user: &User, request: Request) -> StartedAnswer {
-        let started = match self.ask(user, request).await? {
-            Response::Started(started) => started,
-            // It was so already, or was so at once.
-            Response::Done => Started {
-                operations: Vec::new(),
-            },
-            other => return Err(unexpected(&other).into()),
-        };
-        Ok((StatusCode::ACCEPTED, Json(started)))
+        match self.ask(user, request).await? {
+            Response::Started(started) => Ok((StatusCode::ACCEPTED, Json(started))),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn get_done(&self, user: &User, request: Request) -> DoneAnswer {
+        match self.ask(user, request).await? {
+            Response::Done => Ok(StatusCode::NO_CONTENT),
+            other => Err(unexpected(&other).into()),
+        }
     }
 }
 
@@ -88,14 +92,26 @@ pub(super) async fn remove_service(
     api.start(&user, Request::Remove(request)).await
 }
 
-/// `POST /v1/volumes/remove`: deletes a volume on every node.
+/// `POST /v1/volumes/remove`: deletes a volume on every node, after a time in which it can be restored.
 ///
-/// Takes a [`RemoveVolumeRequest`], answers 202 with [`Started`]; 404 when there is no such volume,
-/// 409 when a service uses it.
+/// Takes a [`RemoveVolumeRequest`], answers 204; 404 when there is no such volume, 409 when a service
+/// uses it.
 pub(super) async fn remove_volume(
     State(api): State<Arc<Api>>,
     user: User,
     Body(request): Body<RemoveVolumeRequest>,
-) -> StartedAnswer {
-    api.start(&user, Request::RemoveVolume(request)).await
+) -> DoneAnswer {
+    api.get_done(&user, Request::RemoveVolume(request)).await
+}
+
+/// `POST /v1/volumes/restore`: takes the deletion of a volume back while there is time.
+///
+/// Takes a [`RestoreVolumeRequest`], answers 204; 404 when the volume is gone, 409 when another one
+/// has its name now.
+pub(super) async fn restore_volume(
+    State(api): State<Arc<Api>>,
+    user: User,
+    Body(request): Body<RestoreVolumeRequest>,
+) -> DoneAnswer {
+    api.get_done(&user, Request::RestoreVolume(request)).await
 }

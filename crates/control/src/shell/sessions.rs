@@ -11,9 +11,6 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-/// Messages that wait to be written to one connection. A welcome counts as one.
-pub(crate) const OUTGOING_MAX: usize = 1_024;
-
 /// The loop's end of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -84,11 +81,7 @@ impl Sessions {
         match sent {
             Ok(()) => None,
             Err(TrySendError::Full(_)) => {
-                tracing::warn!(session = session.0, "closed: it reads too slowly");
-                self.close(
-                    session,
-                    format!("it reads too slowly: {OUTGOING_MAX} messages wait; connect again"),
-                )
+                self.close(session, "it reads too slowly: its queue is full".to_owned())
             }
             // Its own task is about to report the end.
             Err(TrySendError::Closed(_)) => None,

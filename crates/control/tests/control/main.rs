@@ -1,0 +1,13 @@
+//! Control as a whole: a real store, the real core, real TLS on loopback, and agents and proxies
+//! that only talk.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod cluster;
+mod durability;
+mod events;
+mod fake;
+mod joining;
+mod latency;
+mod links;
+mod raw;
+mod requests;
