@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -104,24 +104,40 @@ async fn accept_until_closed(
 ) {
     let accepting = async {
         loop {
+            let stream = match socket.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
+            };
+            // Without a free slot this connection waits here and the next ones in the kernel.
             let Ok(slot) = Arc::clone(&shared.client_slots).acquire_owned().await else {
                 return;
             };
-            match socket.accept().await {
-                Ok((stream, _)) => {
-                    let destination = destination.borrow().clone();
-                    let connection = serve_client(Arc::clone(&shared), destination, stream, slot);
-                    shared.tasks.spawn(connection);
-                }
-                Err(error) => pause_after(&error).await,
-            }
+            let destination = destination.borrow().clone();
+            let connection = serve_client(Arc::clone(&shared), destination, stream, slot);
+            shared.tasks.spawn(connection);
         }
     };
     tokio::select! {
         biased;
         () = closed.cancelled() => {}
         () = shared.stopping.cancelled() => {}
-        () = accepting => {}
+        () = accepting => return,
+    }
+    // Who got into the queue before we leave is still served: closing the socket would reset them.
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    while let Ok(slot) = Arc::clone(&shared.client_slots).try_acquire_owned()
+        && let Ok((stream, _)) = socket.accept()
+        && stream.set_nonblocking(true).is_ok()
+        && let Ok(stream) = TcpStream::from_std(stream)
+    {
+        let destination = destination.borrow().clone();
+        let connection = serve_client(Arc::clone(&shared), destination, stream, slot);
+        shared.tasks.spawn(connection);
     }
 }
 

@@ -63,14 +63,14 @@ impl Ports {
 
     /// Opens a listener, now or as soon as it can be.
     pub(crate) fn open(&mut self, key: ListenerKey, destination: Destination) {
-        // A port number of which we have a listener already is ours.
-        let ours = self.numbers.contains_key(&key.port());
-        match if ours {
+        // A port number of which we have a listener already cannot be probed.
+        let probed = if self.numbers.contains_key(&key.port()) {
             Ok(())
         } else {
             probe(socket_address(key))
-        } {
-            Ok(()) => self.listen(key, destination),
+        };
+        match probed.and_then(|()| self.listen(key, destination.clone())) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 self.faults
                     .entry(key)
@@ -137,10 +137,14 @@ impl Ports {
         let ours = |owner: &PortOwner| {
             owner.pid == std::process::id() || Some(owner.pid) == self.predecessor
         };
-        if !owners.is_empty() && owners.iter().all(ours) {
-            return self.listen(key, destination);
+        let foreign = owners.iter().filter(|owner| !ours(owner));
+        let names: Vec<String> = foreign.map(ToString::to_string).collect();
+        if !owners.is_empty() && names.is_empty() {
+            if let Err(error) = self.listen(key, destination.clone()) {
+                self.fail(key, destination, describe(key, &error));
+            }
+            return;
         }
-        let names: Vec<String> = owners.iter().map(ToString::to_string).collect();
         let who = match names.is_empty() {
             true => "another program".to_owned(),
             false => names.join(" and "),
@@ -164,16 +168,13 @@ impl Ports {
         }
     }
 
-    fn listen(&mut self, key: ListenerKey, destination: Destination) {
-        match Listener::open(key, destination.clone(), &self.shared) {
-            Ok(listener) => {
-                self.faults.remove(&key);
-                if self.open.insert(key, listener).is_none() {
-                    *self.numbers.entry(key.port()).or_default() += 1;
-                }
-            }
-            Err(error) => self.fail(key, destination, describe(key, &error)),
+    fn listen(&mut self, key: ListenerKey, destination: Destination) -> io::Result<()> {
+        let listener = Listener::open(key, destination, &self.shared)?;
+        self.faults.remove(&key);
+        if self.open.insert(key, listener).is_none() {
+            *self.numbers.entry(key.port()).or_default() += 1;
         }
+        Ok(())
     }
 
     fn fail(&mut self, key: ListenerKey, destination: Destination, reason: String) {

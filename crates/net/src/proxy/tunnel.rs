@@ -142,16 +142,18 @@ async fn decode(stream: &mut (impl ByteStream + ?Sized)) -> io::Result<Request> 
 pub(crate) async fn accept_tunnels(listener: TcpListener, shared: Arc<Shared>) {
     let accepting = async {
         loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
+            };
             let Ok(slot) = Arc::clone(&shared.tunnel_slots).acquire_owned().await else {
                 return;
             };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, slot);
-                    shared.tasks.spawn(tunnel);
-                }
-                Err(error) => pause_after(&error).await,
-            }
+            let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, slot);
+            shared.tasks.spawn(tunnel);
         }
     };
     tokio::select! {

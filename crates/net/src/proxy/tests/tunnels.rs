@@ -12,18 +12,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const CONTAINER: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+pub(super) const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(super) const CONTAINER: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 
 /// Two nodes joined by a cable, and what they share.
-struct TwoNodes {
+pub(super) struct TwoNodes {
     a: Namespace,
     b: Namespace,
     cluster: TestCluster,
 }
 
 impl TwoNodes {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (a, b) = (Namespace::new("a"), Namespace::new("b"));
         Namespace::connect(&a, "192.0.2.1/24", &b, "192.0.2.2/24");
         Self {
@@ -35,7 +35,7 @@ impl TwoNodes {
 
     /// Runs `on_a` on node 1 with the proxies of both nodes; node 2 has its container from the
     /// start.
-    fn run(&self, on_a: impl AsyncFnOnce(TestProxy, TestProxy) + Send) {
+    pub(super) fn run(&self, on_a: impl AsyncFnOnce(TestProxy, TestProxy) + Send) {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         std::thread::scope(|scope| {
