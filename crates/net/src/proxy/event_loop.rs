@@ -158,6 +158,7 @@ impl Loop {
     }
 
     async fn on_retry(&mut self) {
+        self.shared.tunnels.opener.renew();
         self.ports.retry();
         if self.addresses.fault().is_some() {
             self.check_addresses().await;

@@ -24,6 +24,18 @@ pub(crate) const TUNNEL_ATTEMPT_INTERVAL_MS: u64 = 100;
 /// After the kernel refused to hand over a connection (no file descriptors, say) the next try
 /// comes after this long, in milliseconds.
 pub(crate) const ACCEPT_PAUSE_MS: u64 = 50;
+/// Connecting to another proxy, TCP and TLS, takes at most this, in milliseconds.
+pub(crate) const TUNNEL_CONNECT_MS_MAX: u64 = 5_000;
+/// A tunnel that was kept ready is given up for a new one when the other proxy does not say within
+/// this that it has seen the request, in milliseconds.
+pub(crate) const TUNNEL_SEEN_MS_MAX: u64 = 500;
+/// Tunnels to one other proxy that are kept ready.
+pub(crate) const TUNNELS_READY_PER_PEER_MAX: usize = 4;
+/// A tunnel is kept ready for this long, in milliseconds: less than the other proxy waits for the
+/// request.
+pub(crate) const TUNNEL_READY_MS_MAX: u64 = 30_000;
+/// For this long after the last use tunnels to a proxy are kept ready, in milliseconds.
+pub(crate) const TUNNELS_KEPT_READY_MS: u64 = 60_000;
 /// An accepted tunnel must say what it wants within this, in milliseconds.
 pub(crate) const TUNNEL_HEADER_MS_MAX: u64 = 60_000;
 /// Longest request on a tunnel, in bytes.

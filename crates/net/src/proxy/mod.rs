@@ -20,6 +20,7 @@ mod saved;
 mod service;
 mod shared;
 mod tunnel;
+mod tunnels_ready;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -162,7 +162,13 @@ impl Wanted<'_> {
             internal_port: self.internal_port,
         };
         loop {
-            match self.shared.tunnels.open(node, address, &request).await {
+            match self
+                .shared
+                .tunnels
+                .opener
+                .open(node, address, &request)
+                .await
+            {
                 Ok(stream) => return Ok(Some(End::Tunnel(stream))),
                 Err(TunnelFailure::Refused) => return Err(Unreached::Refused),
                 Err(TunnelFailure::Moved) => {

@@ -8,9 +8,10 @@ use crate::tls::Credentials;
 use flocker_types::ids::{ClusterId, Generation, NodeId, ServiceId};
 use flocker_types::link::{ProxyMessage, ToProxy};
 use flocker_types::route::{Backend, Route, RoutePort, RouteState};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +59,17 @@ impl Namespace {
         run("ip", &all)
     }
 
+    /// Starts a program inside. It is killed when the value that comes back is dropped.
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Program {
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.name, program])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Program(child)
+    }
+
     /// Runs a test in a thread and a runtime that are inside, and waits for its end.
     pub(crate) fn run<T: Send>(&self, test: impl AsyncFnOnce(&Self) -> T + Send) -> T {
         std::thread::scope(|scope| {
@@ -101,6 +113,30 @@ fn run(program: &str, arguments: &[&str]) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {error}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A program that a test started.
+pub(crate) struct Program(std::process::Child);
+
+impl Program {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for a line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let output = self.0.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Waits for something that has to come.

@@ -1,6 +1,7 @@
 //! Tests of the whole proxy, over real sockets in network namespaces of their own.
 
 mod hold;
+mod linked;
 mod measure;
 mod ports;
 mod relaying;

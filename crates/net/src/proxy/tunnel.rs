@@ -3,23 +3,25 @@
 //! ```text
 //!  client - proxy A ==== TLS, both show their certificates ==== proxy B - container
 //!             |  version, length, {"service", "internal_port"}  ->  |
+//!             |  <-  one byte: seen                                 |
 //!             |  <-  one byte: ok, refused or moved                 |
 //!             |  <-> the client's and the container's bytes         |
 //! ```
 //!
-//! [`super::reach`] opens them, the loop starts [`accept_tunnels`]. Only nodes of our own cluster are
+//! [`super::tunnels_ready`] opens them, the loop starts [`accept_tunnels`]. Only nodes of our own cluster are
 //! let in, and what comes through a tunnel never leaves through another.
 
 use super::connection::{carry, note_unreached};
-use super::limits::{ATTEMPT_MS_MAX, TUNNEL_HEADER_BYTES_MAX, TUNNEL_HEADER_MS_MAX};
+use super::limits::{TUNNEL_CONNECT_MS_MAX, TUNNEL_HEADER_BYTES_MAX, TUNNEL_HEADER_MS_MAX};
 use super::listener::pause_after;
 use super::reach::{Unreached, Wanted};
 use super::relay::{ByteStream, End, tune};
 use super::shared::Shared;
+use super::tunnels_ready::TunnelOpener;
 use crate::pki::{Identity, Role};
-use crate::tls::{self, ClientCertificates, ConnectOptions, Credentials, Expect, TlsError};
+use crate::tls::{self, ClientCertificates, Credentials, TlsError};
 use flocker_core::route::Origin;
-use flocker_types::ids::{NodeId, ServiceId};
+use flocker_types::ids::{ClusterId, ServiceId};
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -35,11 +37,10 @@ use tokio::time::timeout;
 const PROTOCOL: u8 = 1;
 /// Bytes before the request's JSON: the version and the length.
 const PREFIX_BYTES: usize = 3;
-/// How long the TLS handshake may take, in milliseconds.
-const HANDSHAKE_MS_MAX: u64 = 5_000;
 const OK: u8 = 0;
 const REFUSED: u8 = 1;
 const MOVED: u8 = 2;
+const SEEN: u8 = 3;
 
 /// What a tunnel is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,10 +62,11 @@ pub(crate) enum TunnelFailure {
     Broken(#[from] io::Error),
 }
 
-/// Opens tunnels, and knows how to accept them.
+/// Both sides of tunnels: how to open and how to accept them.
 #[derive(Debug)]
 pub(crate) struct Tunnels {
-    credentials: Credentials,
+    pub(crate) opener: Arc<TunnelOpener>,
+    cluster: ClusterId,
     server: Arc<ServerConfig>,
 }
 
@@ -72,40 +74,40 @@ impl Tunnels {
     pub(crate) fn new(credentials: Credentials) -> Result<Self, TlsError> {
         let server = tls::server_config(&credentials, ClientCertificates::Required, &[])?;
         Ok(Self {
-            credentials,
+            cluster: credentials.identity().cluster,
+            opener: TunnelOpener::new(credentials),
             server,
         })
     }
 
-    /// Opens a tunnel to a container on another node. Waits for as long as the other proxy holds;
-    /// the caller stops waiting when its own route changes.
-    pub(crate) async fn open(
-        &self,
-        node: NodeId,
-        address: SocketAddr,
-        request: &Request,
-    ) -> Result<Box<dyn ByteStream>, TunnelFailure> {
-        let options = ConnectOptions {
-            connect_ms_max: HANDSHAKE_MS_MAX.min(5 * ATTEMPT_MS_MAX),
-            ..ConnectOptions::default()
-        };
-        let mut stream = tls::connect(address, &self.credentials, &Expect::Node(node), options)
-            .await
-            .map_err(|error| TunnelFailure::Connect(Box::new(error)))?;
-        tune(stream.get_ref().0);
-        stream.write_all(&encode(request)?).await?;
-        stream.flush().await?;
-        match stream.read_u8().await? {
-            OK => Ok(Box::new(stream)),
-            MOVED => Err(TunnelFailure::Moved),
-            _ => Err(TunnelFailure::Refused),
-        }
-    }
-
     /// Whether a peer may use our tunnels.
     fn lets_in(&self, peer: Option<&Identity>) -> bool {
-        let own = self.credentials.identity().cluster;
-        peer.is_some_and(|peer| peer.cluster == own && matches!(peer.role, Role::Node(_)))
+        peer.is_some_and(|peer| peer.cluster == self.cluster && matches!(peer.role, Role::Node(_)))
+    }
+}
+
+/// Asks for a container on a tunnel. Gives up when the other proxy does not even see the request
+/// within the limit; then waits for as long as it holds.
+pub(crate) async fn ask<S: ByteStream + 'static>(
+    mut stream: S,
+    request: &Request,
+    seen_ms_max: u64,
+) -> Result<Box<dyn ByteStream>, TunnelFailure> {
+    let sent = async {
+        stream.write_all(&encode(request)?).await?;
+        stream.flush().await?;
+        stream.read_u8().await
+    };
+    let seen = timeout(Duration::from_millis(seen_ms_max), sent).await;
+    let seen = seen.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    if seen != SEEN {
+        let text = format!("an unexpected answer ({seen}) on a tunnel");
+        return Err(io::Error::other(text).into());
+    }
+    match stream.read_u8().await? {
+        OK => Ok(Box::new(stream)),
+        MOVED => Err(TunnelFailure::Moved),
+        _ => Err(TunnelFailure::Refused),
     }
 }
 
@@ -171,7 +173,7 @@ async fn serve_tunnel(
 ) {
     tune(&stream);
     let config = &shared.tunnels.server;
-    let stream = match tls::accept(stream, peer, config, HANDSHAKE_MS_MAX).await {
+    let stream = match tls::accept(stream, peer, config, TUNNEL_CONNECT_MS_MAX).await {
         Ok((stream, identity)) if shared.tunnels.lets_in(identity.as_ref()) => stream,
         Ok(_) => {
             tracing::warn!(%peer, "a tunnel was refused: its peer is no node of this cluster");
@@ -198,6 +200,7 @@ async fn answer(shared: &Arc<Shared>, mut stream: Box<dyn ByteStream>) -> io::Re
     let request = timeout(limit, decode(&mut *stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    reply(&mut *stream, SEEN).await?;
     let Some(service) = shared.directory.get(&request.service) else {
         return reply(&mut *stream, MOVED).await;
     };

@@ -167,3 +167,45 @@ fn a_hold_while_connecting_takes_the_connection_over() {
         assert_eq!(soon("the client", client).await.unwrap().unwrap().1, b'B');
     });
 }
+
+#[test]
+fn through_thirty_moves_in_a_row_no_client_is_refused_or_reaches_the_old_place() {
+    const CLIENTS: u32 = 8;
+    Namespace::new("moves").run(async |_| {
+        let directory = tempfile::tempdir().unwrap();
+        let config = TestCluster::new().config(1, HERE, directory.path());
+        let mut proxy = TestProxy::start(config).await;
+        let _first = Container::start(FIRST, inside(80), b'A').await;
+        let _second = Container::start(SECOND, inside(80), b'B').await;
+        let place = std::sync::Arc::new(std::sync::atomic::AtomicU8::new(b'A'));
+        proxy
+            .apply(route("db", 1, 80, serving(1, HERE, FIRST)))
+            .await;
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let place = std::sync::Arc::clone(&place);
+            clients.spawn(async move {
+                loop {
+                    // The place changes only while all clients are held, so it is the same before
+                    // the connection is released and after it was answered.
+                    let (_, name) = ask((HERE, 80)).await.unwrap();
+                    assert_eq!(name, place.load(std::sync::atomic::Ordering::SeqCst));
+                }
+            });
+        }
+        for round in 1..=30 {
+            until_held(&mut proxy, 2 * round, CLIENTS).await;
+            let (name, address) = if round % 2 == 0 {
+                (b'A', FIRST)
+            } else {
+                (b'B', SECOND)
+            };
+            place.store(name, std::sync::atomic::Ordering::SeqCst);
+            proxy
+                .apply(route("db", 2 * round + 1, 80, serving(1, HERE, address)))
+                .await;
+        }
+        assert!(clients.try_join_next().is_none(), "a client failed");
+        assert_eq!(clients.len(), usize::try_from(CLIENTS).unwrap());
+    });
+}

@@ -18,6 +18,8 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const ROUNDS: usize = 100;
 /// Slowest median that passes, in milliseconds.
 const MEDIAN_MS_MAX: u128 = 100;
+/// Longest time from a release to the last connection that passes, in milliseconds.
+const LAST_MS_MAX: u128 = 8_000;
 
 /// Prints the median and the 99th percentile.
 fn show(what: &str, mut times: Vec<Duration>) {
@@ -96,7 +98,7 @@ async fn hold_and_release(proxy: &mut TestProxy, clients: u32, held: Route, rele
         "released to {clients}: first {:.2?}, last {last:.2?}",
         times[0]
     );
-    assert!(last < Duration::from_secs(3), "{last:?}");
+    assert!(last.as_millis() < LAST_MS_MAX, "{last:?}");
 }
 
 #[test]

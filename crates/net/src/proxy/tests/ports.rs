@@ -7,26 +7,37 @@ use super::super::testing::{
 };
 use flocker_types::link::{ProxyMessage, ToProxy};
 use flocker_types::route::RouteState;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
 
+/// Listens at port 80 and is willing to share it (perl is part of every Debian).
+const SHARING_PROGRAM: &str = "use IO::Socket::INET; $| = 1;
+    my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 5, ReuseAddr => 1, ReusePort => 1);
+    print $s ? qq(listening\n) : qq(failed\n); sleep 60;";
+
 #[test]
 fn a_port_of_another_program_is_reported_with_its_pid_and_taken_when_free() {
-    Namespace::new("taken").run(async |_| {
+    Namespace::new("taken").run(async |namespace| {
         let directory = tempfile::tempdir().unwrap();
         let config = TestCluster::new().config(1, HERE, directory.path());
         let mut proxy = TestProxy::start(config).await;
-        let foreign = TcpListener::bind((HERE, 80)).unwrap();
+        let mut foreign = namespace.start("perl", &["-e", SHARING_PROGRAM]);
+        assert_eq!(foreign.line(), "listening");
         let web = route("web", 1, 80, RouteState::Down);
         proxy.tell(ControlEvent::Message(ToProxy::Route(web))).await;
         let problem = proxy.answer("a problem", |_| true).await;
         let ProxyMessage::Problem { message, .. } = problem else {
             panic!("{problem:?}");
         };
-        assert!(message.contains("port 80"), "{message}");
+        let named = format!("port 80 is taken by perl (pid {})", foreign.pid());
+        assert!(message.contains(&named), "{message}");
+        // Its other listeners are in force meanwhile.
+        soon("a reset", ask((CLUSTER_ADDRESS, inside(80))))
+            .await
+            .unwrap_err();
         drop(foreign);
         let applied = proxy.answer("the recovery", |_| true).await;
         assert!(

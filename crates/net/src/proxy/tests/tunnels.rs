@@ -145,6 +145,46 @@ fn a_cut_node_ends_its_relays_once_the_service_serves_elsewhere() {
 }
 
 #[test]
+fn a_restarted_proxy_is_found_again_though_tunnels_to_the_old_one_were_kept_ready() {
+    let nodes = TwoNodes::new();
+    let (up, mut is_up) = tokio::sync::mpsc::channel(1);
+    let (next, mut is_next) = tokio::sync::mpsc::channel::<()>(1);
+    let web = || route("web", 1, 80, serving(2, B, CONTAINER));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            nodes.b.run(async |_| {
+                for name in *b"12" {
+                    let directory = tempfile::tempdir().unwrap();
+                    let config = nodes.cluster.config(2, B, directory.path());
+                    let mut b = TestProxy::start(config).await;
+                    b.apply(web()).await;
+                    let _container = Container::start(CONTAINER, inside(80), name).await;
+                    up.send(()).await.unwrap();
+                    is_next.recv().await;
+                    b.stop().await;
+                }
+            });
+        });
+        nodes.a.run(async |_| {
+            let directory = tempfile::tempdir().unwrap();
+            let config = nodes.cluster.config(1, A, directory.path());
+            let mut a = TestProxy::start(config).await;
+            a.apply(web()).await;
+            for name in *b"12" {
+                soon("the other proxy", is_up.recv()).await.unwrap();
+                for _ in 0..10 {
+                    let (_, answered) = soon("a tunnel", ask((Ipv4Addr::LOCALHOST, 80)))
+                        .await
+                        .unwrap();
+                    assert_eq!(answered, name);
+                }
+                next.send(()).await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
 fn whoever_is_no_node_of_the_cluster_gets_no_tunnel() {
     let nodes = TwoNodes::new();
     let user = nodes.cluster.credentials(Role::User("eve".to_owned()));
@@ -158,7 +198,7 @@ fn whoever_is_no_node_of_the_cluster_gets_no_tunnel() {
                 internal_port: inside(80),
             };
             let address = SocketAddr::from((B, TUNNEL_PORT));
-            let opened = soon("a refusal", tunnels.open(node(2), address, &request)).await;
+            let opened = soon("a refusal", tunnels.opener.open(node(2), address, &request)).await;
             assert!(opened.is_err());
         }
         let gone = ToProxy::Gone {
