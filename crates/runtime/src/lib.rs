@@ -3,8 +3,12 @@
 //! The agent's shell calls it. Containers of others are never touched: everything here works on
 //! containers that carry our labels, of our cluster. It decides nothing.
 
+#[cfg(feature = "test-engine")]
+pub mod conformance;
 pub mod docker;
 pub mod runtime_trait;
+#[cfg(feature = "test-engine")]
+pub mod test_engine;
 
 pub use docker::{Docker, DockerConfig};
 pub use runtime_trait::{

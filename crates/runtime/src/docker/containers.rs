@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 use flocker_types::app::container_name;
 use flocker_types::ids::ServiceId;
 use futures_util::{StreamExt, TryStreamExt};
+use std::future::Future;
 
 /// Containers inspected at the same time while listing.
 const INSPECTIONS_MAX: usize = 8;
@@ -139,13 +140,23 @@ impl Docker {
             }
             self.remove_by_id(&action, &found.id).await?;
         }
-        match self.create_once(&action, request).await {
+        let create = || self.create_once(&action, request);
+        self.with_network(create).await
+    }
+
+    /// Runs a call again after making the container network, when it failed for lack of that:
+    /// somebody removed it since we connected.
+    async fn with_network<F: Future<Output = Result<(), RuntimeError>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> Result<(), RuntimeError> {
+        match call().await {
             Err(RuntimeError {
                 kind: RuntimeErrorKind::Refused(reason),
                 ..
             }) if lacks_network(&reason, &network_name(self.cluster)) => {
                 self.ensure_network().await?;
-                self.create_once(&action, request).await
+                call().await
             }
             other => other,
         }
@@ -208,11 +219,12 @@ impl Docker {
         let Some(found) = self.find(service, verb).await? else {
             return Err(failed(action, RuntimeErrorKind::NoContainer));
         };
-        let request = self
-            .engine
-            .client()
-            .start_container(&found.id, None::<StartContainerOptions>);
-        self.engine.call(&action, CHANGE_MS_MAX, request).await
+        let start = || {
+            let client = self.engine.client();
+            let request = client.start_container(&found.id, None::<StartContainerOptions>);
+            self.engine.call(&action, CHANGE_MS_MAX, request)
+        };
+        self.with_network(start).await
     }
 
     /// Removes a container that does not run.

@@ -1,4 +1,7 @@
 //! Copies a container's log to whoever asked for it: in order, in bounded batches.
+//!
+//! Docker 20.10 sometimes drops an unterminated last line of a log that is followed to its end;
+//! whole lines always come, and without following everything does.
 
 use super::Docker;
 use super::engine::limited;

@@ -8,6 +8,7 @@ mod faults;
 mod images;
 mod runtime;
 mod volume_content;
+mod volume_copies;
 mod volume_store;
 
 pub use faults::{Fault, Faults};

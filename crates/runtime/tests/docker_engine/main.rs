@@ -1,0 +1,58 @@
+//! The Docker implementation against a real engine. One test, so that its cases share one engine;
+//! each case is named as it runs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this is a test: it fails by panicking and says which case runs"
+)]
+
+mod configuration;
+mod failures;
+mod images;
+mod lifecycle;
+mod observing;
+mod world;
+
+use std::time::Instant;
+use world::World;
+
+macro_rules! run_cases {
+    ($world:expr, $($case:path),* $(,)?) => {
+        $(
+            let begun = Instant::now();
+            println!("case {} ...", stringify!($case));
+            $case($world).await;
+            println!("     passed in {} ms", begun.elapsed().as_millis());
+        )*
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_engine() {
+    let world = World::new().await;
+    tokio::join!(
+        failures::a_silent_registry_is_given_up(&world),
+        everything_else(&world)
+    );
+}
+
+async fn everything_else(world: &World) {
+    run_cases!(
+        world,
+        lifecycle::conforms,
+        lifecycle::stop_is_quick_and_complete,
+        lifecycle::stop_signal_is_the_requests_own,
+        lifecycle::foreign_containers_are_left_alone,
+        configuration::everything_asked_for_arrives,
+        configuration::what_is_impossible_is_refused,
+        configuration::the_fixed_address_answers,
+        configuration::mounts_are_seen_also_later_ones,
+        configuration::connect_again_and_with_another_subnet,
+        observing::health_changes_are_told,
+        observing::logs_have_tail_and_follow,
+        images::ports_are_read,
+        images::an_image_travels_to_another_engine,
+        failures::a_dead_engine_is_said_to_be_dead,
+    );
+}
