@@ -14,6 +14,7 @@ use crate::v1::environment;
 use crate::yaml::{Data, Entry, Node};
 use flocker_types::app::{Link, LinkTarget, VolumeMount};
 use flocker_types::ids::{ServiceName, VolumeName};
+use std::collections::BTreeMap;
 
 const KEYS: [&str; 6] = [
     "image",
@@ -23,6 +24,9 @@ const KEYS: [&str; 6] = [
     "volumes",
     "mem_limit",
 ];
+
+/// Most links that one file may make, one for each port of each target.
+const LINKS_MAX: usize = 100_000;
 
 /// Keys that Fig knew and Flocker refused.
 const REFUSED: [&str; 11] = [
@@ -73,8 +77,35 @@ pub(crate) fn read_application(root: &Node, report: &mut Report<'_>) -> Drafts {
             drafts.insert(name, draft);
         }
     }
+    let mut aliases: BTreeMap<(ServiceName, String), String> = BTreeMap::new();
+    let mut made_count = 0;
     for link in links {
-        resolve(&link, &mut drafts, report);
+        let key = (link.from.clone(), link.alias.clone());
+        match aliases.get(&key) {
+            Some(to) if *to == link.to => continue,
+            Some(to) => {
+                report.error(
+                    link.span,
+                    format!(
+                        "the alias {} already stands for {}",
+                        quoted(&link.alias),
+                        quoted(to)
+                    ),
+                    "choose another alias",
+                );
+                continue;
+            }
+            None => aliases.insert(key, link.to.clone()),
+        };
+        made_count += resolve(&link, &mut drafts, report);
+        if made_count > LINKS_MAX {
+            report.error(
+                link.span,
+                format!("the links of this file lead to more than {LINKS_MAX} ports"),
+                "split the file into several applications",
+            );
+            break;
+        }
     }
     drafts
 }
@@ -251,8 +282,8 @@ fn links(node: &Node, report: &mut Report<'_>) -> Vec<(String, String, Span)> {
 }
 
 /// A link gives the alias its variables, one set for each published port of the target, and makes
-/// the alias a host name.
-fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report<'_>) {
+/// the alias a host name. Returns how many links that made.
+fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report<'_>) -> usize {
     let target = ServiceName::new(link.to.as_str()).ok().and_then(|name| {
         drafts
             .get(&name)
@@ -268,22 +299,22 @@ fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report<'_>) {
             format!("there is no service {} in this file", quoted(&link.to)),
             hint,
         );
-        return;
+        return 0;
     };
     let Some(draft) = drafts.get_mut(&link.from) else {
-        return;
+        return 0;
     };
     let published = ports.iter().map(|port| LinkTarget::Published {
         local_port: port.internal,
         remote_port: port.external,
     });
-    for target in published.chain([LinkTarget::Service(target)]) {
-        let link = Link {
+    let made = published
+        .chain([LinkTarget::Service(target)])
+        .map(|target| Link {
             alias: link.alias.clone(),
             target,
-        };
-        if !draft.spec.links.contains(&link) {
-            draft.spec.links.push(link);
-        }
-    }
+        });
+    let before = draft.spec.links.len();
+    draft.spec.links.extend(made);
+    draft.spec.links.len() - before
 }

@@ -5,6 +5,16 @@
 //! files. [`combine()`] joins what belongs together and checks what no file shows alone. Used by
 //! the CLI (`flocker check`, `flocker deploy`) and by control's API. It reads no file, knows no
 //! cluster and never panics, whatever the input.
+//!
+//! Where it differs from its models, on purpose:
+//! - v1 and Fig: an external port twice, a service on two nodes, a volume of two services, numbers
+//!   out of range, names that Docker does not take and keys written twice are errors. Flocker 0.x
+//!   took them and failed later, or silently.
+//! - Fig: `A=b=c` sets `A`; `/host:/path` is refused; `mem_limit` is honoured; the alias of a link
+//!   is also a host name; `22:22` without quotes is the port that was meant, with a warning.
+//! - Compose: a variable without value or default is an error, not an empty text; a volume belongs
+//!   to one service; only named volumes, TCP ports and keys that Flocker honours are accepted.
+//! - With a deployment file, a service that no file places does not run, as Flocker always had it.
 
 mod combine;
 mod common;

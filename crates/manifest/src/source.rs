@@ -71,11 +71,45 @@ pub(crate) struct Location {
     pub(crate) excerpt_column: usize,
 }
 
-/// The lines of a file, found once, so that any position can be shown cheaply.
+/// The lines of a file, found once, so that any position can be shown cheaply, in a file of one
+/// very long line too.
 #[derive(Debug)]
 pub(crate) struct Lines<'a> {
     file: Arc<str>,
-    lines: Vec<&'a str>,
+    lines: Vec<Line<'a>>,
+}
+
+#[derive(Debug)]
+struct Line<'a> {
+    text: &'a str,
+    /// Where every `STEP_CHARS`th character begins, in bytes.
+    steps: Vec<usize>,
+    /// Characters without trailing white space.
+    visible_chars: usize,
+}
+
+/// Distance of the known positions within a line, in characters.
+const STEP_CHARS: usize = 128;
+
+impl<'a> Line<'a> {
+    fn of(text: &'a str) -> Self {
+        let starts = text.char_indices().map(|(at, _)| at);
+        Self {
+            text,
+            steps: starts.step_by(STEP_CHARS).collect(),
+            visible_chars: text.trim_end().chars().count(),
+        }
+    }
+
+    /// The text from a character on; empty beyond the end.
+    fn tail_from(&self, index: usize) -> &'a str {
+        let Some(step) = self.steps.get(index / STEP_CHARS) else {
+            return "";
+        };
+        let tail = &self.text[*step..];
+        let skipped = tail.char_indices().nth(index % STEP_CHARS);
+        skipped.map_or("", |(at, _)| &tail[at..])
+    }
 }
 
 impl<'a> Lines<'a> {
@@ -85,7 +119,7 @@ impl<'a> Lines<'a> {
         let mut lines = Vec::new();
         let mut rest = text;
         while let Some(end) = rest.find(['\n', '\r']) {
-            lines.push(&rest[..end]);
+            lines.push(Line::of(&rest[..end]));
             let width = if rest[end..].starts_with("\r\n") {
                 2
             } else {
@@ -93,7 +127,7 @@ impl<'a> Lines<'a> {
             };
             rest = &rest[end + width..];
         }
-        lines.push(rest);
+        lines.push(Line::of(rest));
         Self {
             file: Arc::from(source.name.as_str()),
             lines,
@@ -102,10 +136,17 @@ impl<'a> Lines<'a> {
 
     /// Text of a line, counting from 1; empty beyond the end.
     pub(crate) fn text(&self, line: usize) -> &'a str {
-        line.checked_sub(1)
-            .and_then(|index| self.lines.get(index))
-            .copied()
-            .unwrap_or("")
+        self.line(line).map_or("", |line| line.text)
+    }
+
+    /// Text of a line from a column on, both counting from 1.
+    pub(crate) fn text_from(&self, line: usize, column: usize) -> &'a str {
+        self.line(line)
+            .map_or("", |line| line.tail_from(column.saturating_sub(1)))
+    }
+
+    fn line(&self, line: usize) -> Option<&Line<'a>> {
+        self.lines.get(line.checked_sub(1)?)
     }
 
     /// Number of lines.
@@ -117,8 +158,7 @@ impl<'a> Lines<'a> {
     /// to the end of its first one.
     pub(crate) fn locate(&self, span: Span) -> Location {
         let line = span.line.clamp(1, self.lines.len());
-        let text = self.text(line);
-        let visible_end = text.trim_end().chars().count() + 1;
+        let visible_end = self.line(line).map_or(0, |line| line.visible_chars) + 1;
         let column = span.column.max(1);
         let end = if span.end_line > span.line {
             visible_end
@@ -127,13 +167,16 @@ impl<'a> Lines<'a> {
         };
         let length = end.min(visible_end).saturating_sub(column).max(1);
         let skipped = column.saturating_sub(EXCERPT_CHARS_MAX / 2);
-        let length = length.min(EXCERPT_CHARS_MAX / 2);
         Location {
             file: Arc::clone(&self.file),
             line,
             column,
-            length,
-            excerpt: text.chars().skip(skipped).take(EXCERPT_CHARS_MAX).collect(),
+            length: length.min(EXCERPT_CHARS_MAX / 2),
+            excerpt: self
+                .text_from(line, skipped + 1)
+                .chars()
+                .take(EXCERPT_CHARS_MAX)
+                .collect(),
             excerpt_column: skipped + 1,
         }
     }
@@ -152,6 +195,17 @@ mod tests {
             (1..=5).map(|line| lines.text(line)).collect::<Vec<_>>(),
             ["a", "b", "c", "d", ""]
         );
+    }
+
+    #[test]
+    fn a_place_far_in_a_line_is_found() {
+        let text = format!("{}ö{}", "ä".repeat(299), "u".repeat(100));
+        let source = Source::new("f", text);
+        let lines = Lines::of(&source);
+        assert!(lines.text_from(1, 300).starts_with("öu"));
+        assert_eq!(lines.text_from(1, 400), "u");
+        assert_eq!(lines.text_from(1, 401), "");
+        assert_eq!(lines.text_from(2, 1), "");
     }
 
     #[test]

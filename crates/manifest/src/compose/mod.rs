@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::yaml::Node;
 use flocker_types::app::{Link, LinkTarget, Placement};
 use flocker_types::ids::{ApplicationName, ServiceName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most services in one Compose file. Each has a link to each other one.
 const SERVICES_MAX: usize = 500;
@@ -118,15 +118,20 @@ fn application_name(
 fn link_all(drafts: &mut Drafts) {
     let names: Vec<ServiceName> = drafts.keys().cloned().collect();
     for (service, draft) in drafts {
-        for other in names.iter().filter(|other| *other != service) {
-            let link = Link {
-                alias: other.to_string(),
-                target: LinkTarget::Service(other.clone()),
-            };
-            if !draft.spec.links.contains(&link) {
-                draft.spec.links.push(link);
-            }
-        }
+        // Those that `links:` gave already.
+        let given: BTreeSet<String> = draft
+            .spec
+            .links
+            .iter()
+            .map(|link| link.alias.clone())
+            .collect();
+        let others = names
+            .iter()
+            .filter(|other| *other != service && !given.contains(other.as_str()));
+        draft.spec.links.extend(others.map(|other| Link {
+            alias: other.to_string(),
+            target: LinkTarget::Service(other.clone()),
+        }));
     }
 }
 

@@ -218,11 +218,13 @@ impl Reader<'_> {
                 );
                 continue;
             }
-            if let Some(target) = target {
-                self.draft.spec.links.push(Link {
-                    alias: alias.to_owned(),
-                    target: LinkTarget::Service(target),
-                });
+            let Some(target) = target else { continue };
+            let link = Link {
+                alias: alias.to_owned(),
+                target: LinkTarget::Service(target),
+            };
+            if !self.draft.spec.links.contains(&link) {
+                self.draft.spec.links.push(link);
             }
         }
     }

@@ -142,10 +142,11 @@ impl<'r, 'a> Builder<'r, 'a> {
 
     /// The parser reports a point; people see the word there.
     fn word_at(&self, mark: Marker) -> Span {
-        let line = self.report.lines().text(mark.line());
-        let length = line
+        const LENGTH_MAX: usize = 80;
+        let rest = self.report.lines().text_from(mark.line(), mark.col() + 1);
+        let length = rest
             .chars()
-            .skip(mark.col())
+            .take(LENGTH_MAX)
             .take_while(|c| !c.is_whitespace())
             .count();
         let column = mark.col() + 1;

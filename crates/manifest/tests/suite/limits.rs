@@ -6,6 +6,8 @@ use flocker_manifest::{Manifest, RenderStyle};
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 fn refused(text: &str) -> String {
     show(&parse_text(text).expect_err("this must be refused"))
@@ -95,6 +97,46 @@ fn a_list_of_very_many_items() {
     assert!(refused(&text).contains("at most 5000 items"));
 }
 
+/// Files of one long line, made so that careless code needs a minute or a gigabyte for them.
+#[test]
+fn files_that_are_dear_to_read() {
+    let ports: String = (0..12_000)
+        .map(|i| {
+            format!(
+                "s{i}: {{image: x, ports: [{{internal: 1, external: {}}}]}}, ",
+                i + 1
+            )
+        })
+        .collect();
+    let aliases: String = (0..5000).map(|i| format!("\"b:a{i}\", ")).collect();
+    let published: String = (1..=256).map(|i| format!("\"{i}:{i}\", ")).collect();
+    let services: String = (0..500).map(|i| format!("s{i}: {{image: x}}, ")).collect();
+    let started = Instant::now();
+    for text in [
+        format!("{{version: 1, applications: {{{ports}}}}}"),
+        format!("{{a: {{image: x, links: [{aliases}]}}, b: {{image: x, ports: [{published}]}}}}"),
+        format!("{{services: {{{services}}}}}"),
+        "ä, ".repeat(300_000),
+        "\"".repeat(1_000_000),
+        "- ".repeat(500_000),
+        "? ".repeat(500_000),
+        "&a ".repeat(300_000),
+        "a: ".repeat(300_000),
+        "\n".repeat(1_000_000),
+        "'".repeat(1_000_000),
+        "#".repeat(1_000_000),
+        "a\n".repeat(500_000),
+        "[a, ".repeat(30),
+        "| ".repeat(500_000),
+    ] {
+        let before = Instant::now();
+        exercise(&text);
+        let took = before.elapsed();
+        println!("{took:?} {}", text.chars().take(40).collect::<String>());
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
 /// Everything that a caller does with a text.
 fn exercise(text: &str) {
     match parse_text(text) {
@@ -117,6 +159,8 @@ fn exercise(text: &str) {
         }
     }
 }
+
+static REAL_TEXTS: LazyLock<Vec<String>> = LazyLock::new(real_texts);
 
 fn real_texts() -> Vec<String> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
@@ -198,7 +242,6 @@ proptest! {
         base in any::<prop::sample::Index>(),
         edits in prop::collection::vec(edit(), 1..8),
     ) {
-        let texts = real_texts();
-        exercise(&apply(&texts[base.index(texts.len())], &edits));
+        exercise(&apply(&REAL_TEXTS[base.index(REAL_TEXTS.len())], &edits));
     }
 }
