@@ -37,7 +37,8 @@ pub(crate) async fn serve_client(
             reset(&client);
             return;
         }
-        reached = wanted.reach() => reached,
+        // Boxed: an established relay does not carry the room for getting there.
+        reached = Box::pin(wanted.reach()) => reached,
     };
     match reached {
         Ok((backend, established)) => {

@@ -26,6 +26,9 @@ pub(crate) const TUNNEL_ATTEMPT_INTERVAL_MS: u64 = 100;
 pub(crate) const ACCEPT_PAUSE_MS: u64 = 50;
 /// Connecting to another proxy, TCP and TLS, takes at most this, in milliseconds.
 pub(crate) const TUNNEL_CONNECT_MS_MAX: u64 = 5_000;
+/// Handshakes with one other proxy that go on at one time: when hundreds of connections are released
+/// together, the first ones shall not wait for the last one's share of the processor.
+pub(crate) const TUNNEL_HANDSHAKES_PER_PEER_MAX: usize = 8;
 /// A tunnel that was kept ready is given up for a new one when the other proxy does not say within
 /// this that it has seen the request, in milliseconds.
 pub(crate) const TUNNEL_SEEN_MS_MAX: u64 = 500;

@@ -215,7 +215,8 @@ async fn answer(shared: &Arc<Shared>, mut stream: Box<dyn ByteStream>) -> io::Re
         biased;
         // The other proxy sends nothing before our answer: it has given up, or is none of ours.
         _ = stream.read(&mut nothing) => return Ok(()),
-        reached = wanted.reach() => reached,
+        // Boxed: an established relay does not carry the room for getting there.
+        reached = Box::pin(wanted.reach()) => reached,
     };
     match reached {
         Ok((backend, established)) => {

@@ -5,19 +5,21 @@
 //! is in [`super::tunnel`].
 
 use super::limits::{
-    TUNNEL_CONNECT_MS_MAX, TUNNEL_READY_MS_MAX, TUNNEL_SEEN_MS_MAX, TUNNELS_KEPT_READY_MS,
-    TUNNELS_READY_PER_PEER_MAX,
+    TUNNEL_CONNECT_MS_MAX, TUNNEL_HANDSHAKES_PER_PEER_MAX, TUNNEL_READY_MS_MAX, TUNNEL_SEEN_MS_MAX,
+    TUNNELS_KEPT_READY_MS, TUNNELS_READY_PER_PEER_MAX,
 };
 use super::relay::{ByteStream, tune};
 use super::tunnel::{Request, TunnelFailure, ask};
 use crate::tls::{self, ConnectOptions, Credentials, Expect};
 use flocker_types::ids::NodeId;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 /// Another node's proxy.
@@ -33,6 +35,18 @@ struct Shelf {
     ready: Vec<Ready>,
     last_use: Instant,
     filling: Filling,
+    handshakes: Arc<Semaphore>,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            ready: Vec::new(),
+            last_use: Instant::now(),
+            filling: Filling::No,
+            handshakes: Arc::new(Semaphore::new(TUNNEL_HANDSHAKES_PER_PEER_MAX)),
+        }
+    }
 }
 
 /// Whether somebody opens tunnels for a shelf at this moment: one at a time is enough.
@@ -108,6 +122,10 @@ impl TunnelOpener {
     }
 
     async fn connect(&self, peer: Peer) -> Result<TlsStream<TcpStream>, TunnelFailure> {
+        let handshakes = Arc::clone(&self.shelves().entry(peer).or_default().handshakes);
+        let limit = Duration::from_millis(TUNNEL_CONNECT_MS_MAX);
+        let turn = timeout(limit, handshakes.acquire()).await;
+        let _turn = turn.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         let options = ConnectOptions {
             connect_ms_max: TUNNEL_CONNECT_MS_MAX,
             ..ConnectOptions::default()
@@ -122,11 +140,7 @@ impl TunnelOpener {
 
     fn take(&self, peer: Peer) -> Option<Ready> {
         let mut shelves = self.shelves();
-        let shelf = shelves.entry(peer).or_insert_with(|| Shelf {
-            ready: Vec::new(),
-            last_use: Instant::now(),
-            filling: Filling::No,
-        });
+        let shelf = shelves.entry(peer).or_default();
         shelf.last_use = Instant::now();
         shelf.ready.retain(Ready::is_fresh);
         shelf.ready.pop()
