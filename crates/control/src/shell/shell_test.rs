@@ -141,6 +141,17 @@ async fn no_command_leaves_when_somebody_else_wrote_the_store() {
 }
 
 #[tokio::test]
+async fn a_core_that_finds_a_mistake_of_ours_ends_the_loop() {
+    let running = start(MemoryStore::default(), |_, event| match event {
+        Event::Request { .. } => panic!("an invariant does not hold"),
+        _ => Output::default(),
+    });
+    let answer = running.handle.ask("ops", Request::Status, LIMIT).await;
+    assert_eq!(answer.unwrap_err().code, ErrorCode::Unavailable);
+    assert!(running.ended.await.unwrap_err().is_panic());
+}
+
+#[tokio::test]
 async fn what_left_was_durable_before() {
     let store = MemoryStore::default();
     let running = start(store.reopen(), |now, event| writes_and_answers(now, &event));

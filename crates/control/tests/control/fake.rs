@@ -15,6 +15,7 @@ use flocker_types::task::{
 use flocker_types::time::UnixMs;
 use flocker_types::volume::{PoolUsage, StorageKind};
 use std::net::Ipv4Addr;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -73,6 +74,8 @@ pub(crate) async fn next<Out, In>(link: &mut Link<Out, In>) -> Option<In> {
 /// An agent and a proxy on the first node that do at once whatever they are told.
 pub(crate) struct Obedient {
     tasks: Vec<JoinHandle<()>>,
+    /// Numbers of the logs that the agent was told to end.
+    pub(crate) ended_logs: mpsc::Receiver<u64>,
 }
 
 impl Drop for Obedient {
@@ -96,17 +99,22 @@ impl Obedient {
             .send(proxy_hello(cluster.id, cluster.first))
             .await
             .unwrap();
+        let (ended, ended_logs) = mpsc::channel(16);
         Self {
+            ended_logs,
             tasks: vec![
-                tokio::spawn(obey_as_agent(agent)),
+                tokio::spawn(obey_as_agent(agent, ended)),
                 tokio::spawn(obey_as_proxy(proxy)),
             ],
         }
     }
 }
 
-async fn obey_as_agent(mut link: AgentLink) {
+async fn obey_as_agent(mut link: AgentLink, ended_logs: mpsc::Sender<u64>) {
     while let Some(message) = link.receiver.recv().await {
+        if let ToAgent::LogsEnd { request } = message {
+            ended_logs.try_send(request).unwrap();
+        }
         for answer in agent_answers(message) {
             if link.sender.send(answer).await.is_err() {
                 return;

@@ -1,9 +1,9 @@
 //! Links: whose hello is taken, what becomes of an older one, and a deployment over them.
 
-use crate::cluster::{Cluster, LIMIT};
+use crate::cluster::{Cluster, LIMIT, refusal};
 use crate::fake::{self, Obedient};
 use flocker_net::link::{AGENT_PATH, LinkError, LinkLimits, PROXY_PATH, connect};
-use flocker_types::api::{LinkView, LogLine, OperationView};
+use flocker_types::api::{ApiError, ClusterView, LinkView, LogLine, OperationView};
 use flocker_types::ids::{ClusterId, NodeId};
 use flocker_types::link::{AgentMessage, ProxyMessage, ToAgent, ToProxy};
 use flocker_types::operation::OperationStatus;
@@ -110,18 +110,26 @@ async fn a_user_gets_no_link_and_learns_why() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_goes_through_and_its_log_is_read() {
+async fn with_obedient_node() -> (Cluster, Obedient) {
     let cluster = Cluster::start().await;
-    let _node = Obedient::start(&cluster).await;
+    let node = Obedient::start(&cluster).await;
     let connected = |link: &LinkView| matches!(link, LinkView::Connected(_));
     cluster
         .status_when(|view| connected(&view.nodes[0].agent) && connected(&view.nodes[0].proxy))
         .await;
-    let started = fake::deploy(&cluster, &["web"]).await;
-    let client = cluster.client();
+    (cluster, node)
+}
+
+async fn deployed(cluster: &Cluster) -> OperationView {
+    let started = fake::deploy(cluster, &["web"]).await;
     let path = format!("/v1/operations/{}/end", started.operations[0]);
-    let view: OperationView = client.get(&path).await.unwrap();
+    cluster.client().get(&path).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_goes_through_and_its_log_is_read() {
+    let (cluster, _node) = with_obedient_node().await;
+    let view = deployed(&cluster).await;
     assert_eq!(
         view.operation.status,
         OperationStatus::Succeeded,
@@ -133,30 +141,65 @@ async fn a_deployment_goes_through_and_its_log_is_read() {
         ContainerState::Running { .. }
     ));
 
-    let path = "/v1/services/shop/web/logs";
-    let mut log = client
-        .stream_lines(&format!("{path}?tail=2"))
-        .await
-        .unwrap();
+    let path = "/v1/services/shop/web/logs?tail=2";
+    let mut log = cluster.client().stream_lines(path).await.unwrap();
     let mut texts = Vec::new();
     while let Some(line) = log.next().await {
         let line: LogLine = serde_json::from_str(&line.unwrap()).unwrap();
         texts.push(line.text);
     }
     assert_eq!(texts, ["one", "two"]);
-    let mut log = client
-        .stream_lines(&format!("{path}?follow=yes"))
-        .await
-        .unwrap();
-    let first = tokio::time::timeout(LIMIT, log.next()).await.unwrap();
-    assert!(first.unwrap().unwrap().contains("one"));
-    // Whoever follows hears of the end of control instead of waiting for ever.
-    assert!(log.next().await.unwrap().unwrap().contains("two"));
-    cluster.shutdown.cancel();
-    let last = tokio::time::timeout(LIMIT, log.next()).await.unwrap();
-    let last = last.map(|line| line.unwrap_or_else(|error| error.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_ends_for_its_agent_when_nobody_reads_and_for_its_reader_when_control_stops() {
+    let (cluster, mut node) = with_obedient_node().await;
+    deployed(&cluster).await;
+    let path = "/v1/services/shop/web/logs?follow=yes";
+    let mut logs = Vec::new();
+    for _ in 0..2 {
+        let mut log = cluster.client().stream_lines(path).await.unwrap();
+        for text in ["one", "two"] {
+            let line = tokio::time::timeout(LIMIT, log.next()).await.unwrap();
+            assert!(line.unwrap().unwrap().contains(text));
+        }
+        logs.push(log);
+    }
+    drop(logs.remove(0));
+    let ended = tokio::time::timeout(LIMIT, node.ended_logs.recv()).await;
+    assert!(matches!(ended, Ok(Some(_))), "{ended:?}");
     assert!(
-        last.is_none_or(|line| line.contains("broke")),
-        "the log goes on"
+        node.ended_logs.try_recv().is_err(),
+        "the other log is still read"
     );
+    cluster.shutdown.cancel();
+    let last = tokio::time::timeout(LIMIT, logs[0].next()).await.unwrap();
+    let last: ApiError = serde_json::from_str(&last.unwrap().unwrap()).unwrap();
+    assert!(last.message.contains("broke off"), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_an_operation_hears_that_control_stops() {
+    let cluster = Cluster::start().await;
+    let credentials = cluster.node_credentials(cluster.first);
+    let mut agent = fake::agent_link(&cluster, &credentials).await;
+    let hello = fake::agent_hello(cluster.id, cluster.first);
+    agent.sender.send(hello).await.unwrap();
+    assert!(fake::next(&mut agent).await.is_some());
+    // This agent never does what it is told, so the operation goes on.
+    let started = fake::deploy(&cluster, &["web"]).await;
+    let path = format!("/v1/operations/{}", started.operations[0]);
+    let client = cluster.client();
+    client.get::<OperationView>(&path).await.unwrap();
+    let path = format!("{path}/end");
+    let waiting = client.get::<OperationView>(&path);
+    let stop = async {
+        // On the same connection, so answered only after the other request has arrived.
+        client.get::<ClusterView>("/v1/status").await.unwrap();
+        cluster.shutdown.cancel();
+    };
+    let (answer, ()) = tokio::join!(waiting, stop);
+    let (status, error) = refusal(answer);
+    assert_eq!(status, 503);
+    assert!(error.message.contains("stopping"), "{error:?}");
 }
