@@ -7,6 +7,7 @@
 
 pub mod fakes;
 pub mod images;
+pub mod load;
 pub mod process;
 pub mod sandbox;
 pub mod tool;
