@@ -1,1 +1,26 @@
-//! placeholder
+//! The shell of `flocker agent`: one loop round the pure core of a node.
+//!
+//! ```text
+//!   link to control ──┐                         ┌──> ledger file (durable first)
+//!   engine's events ──┤   events     commands   ├──> link to control
+//!   ended jobs ───────┼──> loop ──> core ──> ───┼──> jobs (storage, runtime, streams)
+//!   other agents ─────┤                         ├──> answers to other agents
+//!   time ─────────────┘                         └──> logs
+//! ```
+//!
+//! The command line starts it with [`run`]. It decides nothing: what to do is the core's business,
+//! how to do it is that of `storage`, `runtime` and `net`.
+
+mod config;
+mod jobs;
+mod ledger_file;
+mod logs;
+mod pool_watch;
+mod readiness;
+mod run;
+mod shell;
+mod streams;
+mod watch;
+
+pub use config::AgentConfig;
+pub use run::{AgentError, run};

@@ -106,8 +106,8 @@ pub enum ContainerRunSeen {
     Running,
     /// It ended.
     Exited {
-        /// Its exit code.
-        code: i64,
+        /// Its exit code, once it is known.
+        code: Option<i64>,
     },
 }
 
@@ -278,7 +278,7 @@ pub enum JobOutcome {
     },
     /// The container has ended, or there is none.
     Stopped {
-        /// Its exit code, where there is a container that ever ran.
+        /// Its exit code, where that is known by now.
         code: Option<i64>,
     },
     /// The volumes were sent.

@@ -112,7 +112,7 @@ impl Agent {
         for seen in containers {
             let id = seen.service.clone();
             let exited = match seen.run {
-                ContainerRunSeen::Exited { code } if !rebooted => Some(code),
+                ContainerRunSeen::Exited { code } if !rebooted => Some(code.unwrap_or(0)),
                 _ => None,
             };
             let service = self.services.entry(id.clone()).or_default();
@@ -275,7 +275,7 @@ impl Agent {
             Some(container) => match (&container.run, container.ready) {
                 (ContainerRunSeen::Created, _) => ContainerState::Created,
                 (ContainerRunSeen::Exited { code }, _) => ContainerState::Stopped {
-                    exit_code: Some(*code),
+                    exit_code: *code,
                     stop_ms: service.stop_ms,
                 },
                 (ContainerRunSeen::Running, false) => match &service.state {
@@ -346,7 +346,7 @@ impl Agent {
         };
         let stopping = matches!(service.job, Some((_, Doing::Stop)));
         if let Some(container) = &mut service.container {
-            container.run = ContainerRunSeen::Exited { code };
+            container.run = ContainerRunSeen::Exited { code: Some(code) };
             container.ready = false;
         }
         if !stopping {
@@ -358,7 +358,8 @@ impl Agent {
     fn ended(&mut self, id: &ServiceId, code: i64) {
         let policy = match self.ledger.directives.get(id).map(|d| &d.want) {
             Some(Want::Run { container, .. }) => container.spec.restart,
-            _ => RestartPolicy::Never,
+            // Whoever wanted it to end looks at it when its job is done.
+            _ => return,
         };
         let now = self.now.monotonic;
         let Some(service) = self.services.get_mut(id) else {
@@ -419,12 +420,9 @@ impl Agent {
             }
             Ok(JobOutcome::Stopped { code }) => {
                 service.stop_ms = service.stop_began.take().map(|began| now.since_ms(began));
-                match (&mut service.container, code) {
-                    (Some(container), Some(code)) => {
-                        container.run = ContainerRunSeen::Exited { code };
-                        container.ready = false;
-                    }
-                    (container, _) => *container = None,
+                if let Some(container) = &mut service.container {
+                    container.run = ContainerRunSeen::Exited { code };
+                    container.ready = false;
                 }
             }
             Ok(_) if doing == Some(Doing::Remove) => service.container = None,

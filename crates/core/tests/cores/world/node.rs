@@ -228,7 +228,7 @@ impl Node {
         self.boot = BootId(Uuid::from_u128(self.boot.0.as_u128() + 1));
         for container in self.containers.values_mut() {
             if container.run == ContainerRunSeen::Running {
-                container.run = ContainerRunSeen::Exited { code: 137 };
+                container.run = ContainerRunSeen::Exited { code: Some(137) };
             }
         }
     }
@@ -236,7 +236,7 @@ impl Node {
     /// A container ends by itself.
     pub(crate) fn crash_container(&mut self, service: &ServiceId, code: i64) {
         let container = self.containers.get_mut(service).expect("a container");
-        container.run = ContainerRunSeen::Exited { code };
+        container.run = ContainerRunSeen::Exited { code: Some(code) };
     }
 
     fn prepared(address: Ipv4Addr) -> Prepared {
@@ -347,7 +347,7 @@ fn stop_or_pool(node: &mut Node, work: Job) -> Result<JobOutcome, Failure> {
     match work {
         Job::Stop { service, .. } => match node.containers.get_mut(&service) {
             Some(container) => {
-                container.run = ContainerRunSeen::Exited { code: 0 };
+                container.run = ContainerRunSeen::Exited { code: Some(0) };
                 Ok(JobOutcome::Stopped { code: Some(0) })
             }
             None => Ok(JobOutcome::Stopped { code: None }),

@@ -1,0 +1,174 @@
+//! Preparing a container, and running it on its volumes.
+
+use super::{image, runtime_failure, storage_failure};
+use crate::readiness::Ports;
+use crate::run::Node;
+use flocker_core::agent::JobOutcome;
+use flocker_runtime::{ContainerRequest, ContainerRun, ImageInfo, MountRequest};
+use flocker_storage::{StorageError, StorageErrorKind, StorageOperation};
+use flocker_types::ids::ServiceId;
+use flocker_types::task::{
+    ContainerSpec, Failure, IncomingVolume, Peer, Prepared, Retry, TaskProgress, VolumeClaim,
+};
+use flocker_types::volume::{Role, VolumeCopy};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use tokio::sync::watch;
+
+/// Room that must be left on a pool after what is announced has been received, in bytes.
+const ROOM_LEFT_BYTES_MIN: u64 = 64 << 20;
+
+/// The container that is wanted.
+pub(super) struct Wish<'a> {
+    pub(super) service: &'a ServiceId,
+    pub(super) container: &'a ContainerSpec,
+    pub(super) address: Ipv4Addr,
+    pub(super) fingerprint: String,
+}
+
+impl Wish<'_> {
+    fn prepared(&self, image: &ImageInfo) -> Prepared {
+        Prepared {
+            image_id: image.id.clone(),
+            exposed_ports: image.exposed_ports.clone(),
+            address: self.address,
+        }
+    }
+
+    /// Link variables first: the service's own environment wins.
+    fn environment(&self) -> Vec<(String, String)> {
+        let links = self.container.link_environment.iter().cloned();
+        let own = self.container.spec.environment.clone();
+        links.chain(own).collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    fn request(&self, image: &ImageInfo, mounts: Vec<MountRequest>) -> ContainerRequest {
+        let spec = &self.container.spec;
+        ContainerRequest {
+            service: self.service.clone(),
+            image_id: image.id.clone(),
+            command: spec.command.clone(),
+            environment: self.environment(),
+            hosts: self.container.hosts.clone(),
+            mounts,
+            memory_limit_bytes: spec.memory_limit_bytes,
+            cpu_shares: spec.cpu_shares,
+            health_check: spec.health_check.clone(),
+            stop_signal: spec.stop_signal.clone(),
+            address: self.address,
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}
+
+/// Room, image, and the container where all its volumes are here already. A container whose volumes
+/// are still to come is made when they are there: an engine does not mount what is not.
+pub(super) async fn prepare(
+    node: &Node,
+    wish: Wish<'_>,
+    incoming: &[IncomingVolume],
+    image_peers: &[Peer],
+    progress: &watch::Sender<TaskProgress>,
+) -> Result<JobOutcome, Failure> {
+    check_room(node, incoming).await?;
+    let image = image::obtain(node, wish.container, image_peers, progress).await?;
+    let existing = node.runtime.inspect(wish.service).await.map_err(runtime_failure)?;
+    let runs = existing.is_some_and(|info| matches!(info.run, ContainerRun::Running { .. }));
+    if !runs && incoming.is_empty() {
+        let mounts = mounts(node, wish.container).await?;
+        let request = wish.request(&image, mounts);
+        node.runtime.create(&request).await.map_err(runtime_failure)?;
+    }
+    Ok(JobOutcome::Prepared(wish.prepared(&image)))
+}
+
+async fn check_room(node: &Node, incoming: &[IncomingVolume]) -> Result<(), Failure> {
+    let needed: u64 = incoming.iter().map(|volume| volume.size_bytes_estimate).sum();
+    let usage = node.store.pool_usage().await.map_err(storage_failure)?;
+    if needed > 0 && usage.free_bytes < needed.saturating_add(ROOM_LEFT_BYTES_MIN) {
+        return Err(Failure {
+            message: format!(
+                "{} MiB are to be received and the pool has {} MiB left; make room (flocker volume \
+                 ls) or choose another node",
+                needed >> 20,
+                usage.free_bytes >> 20
+            ),
+            retry: Retry::Pointless,
+        });
+    }
+    Ok(())
+}
+
+async fn mounts(node: &Node, container: &ContainerSpec) -> Result<Vec<MountRequest>, Failure> {
+    let mut mounts = Vec::new();
+    for (mount, volume) in container.spec.mounts.iter().zip(&container.volumes) {
+        let source = node.store.mount_path(*volume).await.map_err(storage_failure)?;
+        mounts.push(MountRequest { source, target: mount.target.clone() });
+    }
+    Ok(mounts)
+}
+
+/// Volumes first, then the container, then its start.
+pub(super) async fn run(
+    node: &Node,
+    wish: Wish<'_>,
+    claims: &[VolumeClaim],
+) -> Result<JobOutcome, Failure> {
+    let mut volumes = Vec::new();
+    for claim in claims {
+        volumes.push(claim_volume(node, claim).await?);
+    }
+    let image = image::present(node, wish.container).await?;
+    let mounts = mounts(node, wish.container).await?;
+    for mount in &mounts {
+        check_directory(&mount.source)?;
+    }
+    let ports = Ports::of(&wish.container.spec, &image.exposed_ports);
+    node.watcher.remember_ports(wish.service, ports);
+    let request = wish.request(&image, mounts);
+    node.runtime.create(&request).await.map_err(runtime_failure)?;
+    node.runtime.start(wish.service).await.map_err(runtime_failure)?;
+    node.watcher.expect_ready(wish.service, wish.address);
+    Ok(JobOutcome::Running { prepared: wish.prepared(&image), volumes })
+}
+
+/// Makes this node the volume's holder in the claim's epoch, or sees that it is.
+async fn claim_volume(node: &Node, claim: &VolumeClaim) -> Result<VolumeCopy, Failure> {
+    let id = claim.label.id;
+    let copy = super::copy_of(node, id).await?;
+    let held = copy.role == Role::Holder && copy.label.epoch == claim.label.epoch;
+    if held {
+        if copy.label != claim.label {
+            node.store.set_label(&claim.label).await.map_err(storage_failure)?;
+        }
+    } else {
+        let Some(head) = &claim.head else {
+            return Err(Failure {
+                message: format!(
+                    "volume {} is {} here in epoch {}, and was to be held in epoch {}",
+                    id.short(),
+                    copy.role,
+                    copy.label.epoch,
+                    claim.label.epoch
+                ),
+                retry: Retry::Pointless,
+            });
+        };
+        node.store.promote(&claim.label, head).await.map_err(storage_failure)?;
+    }
+    super::copy_of(node, id).await
+}
+
+/// A pool whose disk has gone shows an empty mount point; a container must not start on that.
+fn check_directory(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let missing = StorageError {
+        operation: StorageOperation::Read,
+        volume: None,
+        kind: StorageErrorKind::WrongRole(format!("{} is not there", path.display())),
+    };
+    Err(storage_failure(missing))
+}
