@@ -55,7 +55,8 @@ impl LedgerFile {
 
     /// Durable when it returns.
     pub(crate) fn save(&self, ledger: &Ledger) -> Result<(), LedgerError> {
-        self.replace(ledger).map_err(|error| self.error("write", error))
+        self.replace(ledger)
+            .map_err(|error| self.error("write", error))
     }
 
     fn replace(&self, ledger: &Ledger) -> std::io::Result<()> {

@@ -39,9 +39,16 @@ impl Logs {
         self.running.retain(|_, cancel| !cancel.is_cancelled());
         if self.running.len() >= REQUESTS_MAX {
             let message = format!("{REQUESTS_MAX} logs of this node are being read already");
-            let end = Some(Err(Failure { message, retry: Retry::MayHelp }));
+            let end = Some(Err(Failure {
+                message,
+                retry: Retry::MayHelp,
+            }));
             // A full link is noticed by the loop.
-            drop(link.try_send(AgentMessage::Log { request, lines: Vec::new(), end }));
+            drop(link.try_send(AgentMessage::Log {
+                request,
+                lines: Vec::new(),
+                end,
+            }));
             return;
         }
         let cancel = CancellationToken::new();
@@ -51,7 +58,11 @@ impl Logs {
             let (sink, mut batches) = mpsc::channel(BATCHES_MAX);
             let pump = async {
                 while let Some(lines) = batches.recv().await {
-                    let message = AgentMessage::Log { request, lines, end: None };
+                    let message = AgentMessage::Log {
+                        request,
+                        lines,
+                        end: None,
+                    };
                     if link.send(message).await.is_err() {
                         return;
                     }

@@ -19,9 +19,8 @@ pub(crate) async fn run(node: Node) {
         timer.tick().await;
         match node.store.pool_usage().await {
             Ok(usage) => {
-                let moved = last.is_none_or(|last| {
-                    last.abs_diff(usage.free_bytes) > usage.size_bytes / PART
-                });
+                let moved = last
+                    .is_none_or(|last| last.abs_diff(usage.free_bytes) > usage.size_bytes / PART);
                 if moved {
                     last = Some(usage.free_bytes);
                     let event = ShellInput::Event(Event::Pool(usage));

@@ -36,9 +36,15 @@ impl Ports {
         let published = spec.ports.iter().map(|port| port.internal);
         let named: Vec<u16> = published.chain(spec.expose.iter().copied()).collect();
         if named.is_empty() {
-            Self { ports: exposed.to_vec(), limit: Some(UNNAMED_LIMIT) }
+            Self {
+                ports: exposed.to_vec(),
+                limit: Some(UNNAMED_LIMIT),
+            }
         } else {
-            Self { ports: named, limit: None }
+            Self {
+                ports: named,
+                limit: None,
+            }
         }
     }
 }
@@ -74,7 +80,12 @@ pub(crate) async fn wait(
             return running(runtime, service).await.is_some();
         }
         let early = began.elapsed() < LATER;
-        sleep(if early { CONNECT_INTERVAL } else { CONNECT_INTERVAL_LATER }).await;
+        sleep(if early {
+            CONNECT_INTERVAL
+        } else {
+            CONNECT_INTERVAL_LATER
+        })
+        .await;
     }
 }
 

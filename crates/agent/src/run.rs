@@ -68,8 +68,10 @@ pub(crate) struct Node {
 /// [`AgentError`]: the agent cannot work at all; somebody has to look.
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), AgentError> {
     let agent_dir = config.state_dir.join("agent");
-    std::fs::create_dir_all(&agent_dir)
-        .map_err(AgentError::io(format!("cannot make {}", agent_dir.display())))?;
+    std::fs::create_dir_all(&agent_dir).map_err(AgentError::io(format!(
+        "cannot make {}",
+        agent_dir.display()
+    )))?;
     let pool = Pool::open(&config.pool, &config.state_dir).await?;
     tracing::info!(pool = %pool.spec(), "the pool is open");
     let Some(runtime) = engine(&config, &shutdown).await? else {
@@ -110,7 +112,11 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
 
 /// One link: its messages become inputs of the loop until it closes.
 async fn keep_link(link: Link<AgentMessage, ToAgent>, inputs: mpsc::Sender<ShellInput>) {
-    let Link { sender, mut receiver, handle: _handle } = link;
+    let Link {
+        sender,
+        mut receiver,
+        handle: _handle,
+    } = link;
     if inputs.send(ShellInput::LinkUp(sender)).await.is_err() {
         return;
     }
@@ -179,7 +185,8 @@ async fn look_around(node: &Node, ledger: &LedgerFile) -> Result<Start, AgentErr
 
 fn boot_id() -> Result<BootId, AgentError> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).map_err(AgentError::io(format!("cannot read {path}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(AgentError::io(format!("cannot read {path}")))?;
     text.trim().parse().map_err(|error| AgentError::Io {
         what: format!("{path} has no boot id"),
         source: std::io::Error::other(error),

@@ -60,7 +60,9 @@ pub(crate) struct Shell {
 /// Both clocks, counted from `started`.
 fn now(started: Instant) -> Now {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Now {
         monotonic: Monotonic(milliseconds(started.elapsed())),
         wall: UnixMs(milliseconds(wall)),
@@ -76,7 +78,11 @@ impl Shell {
         receiver: mpsc::Receiver<ShellInput>,
     ) -> Result<Self, AgentError> {
         let started = Instant::now();
-        for seen in start.containers.iter().filter(|c| c.run == ContainerRunSeen::Running) {
+        for seen in start
+            .containers
+            .iter()
+            .filter(|c| c.run == ContainerRunSeen::Running)
+        {
             let directive = start.ledger.directives.get(&seen.service);
             if let Some(Want::Run { container, .. }) = directive.map(|directive| &directive.want) {
                 let ports = Ports::of(&container.spec, &seen.exposed_ports);
@@ -106,11 +112,12 @@ impl Shell {
             self.carry_out(first)?;
         }
         loop {
+            let until_tick = self.until_tick();
             let input = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 input = self.receiver.recv() => input,
-                () = tokio::time::sleep(self.until_tick()) => Some(ShellInput::Event(Event::Tick)),
+                () = tokio::time::sleep(until_tick) => Some(ShellInput::Event(Event::Tick)),
             };
             let Some(event) = input.and_then(|input| self.event(input)) else {
                 continue;
@@ -122,7 +129,10 @@ impl Shell {
 
     fn until_tick(&self) -> Duration {
         let now = now(self.started).monotonic;
-        let due = self.core.next_deadline().map_or(TICK_MS, |deadline| deadline.since_ms(now));
+        let due = self
+            .core
+            .next_deadline()
+            .map_or(TICK_MS, |deadline| deadline.since_ms(now));
         Duration::from_millis(due.min(TICK_MS))
     }
 
@@ -144,11 +154,21 @@ impl Shell {
                 Some(Event::LinkDown)
             }
             ShellInput::Control(message) => Some(Event::Control(message)),
-            ShellInput::Incoming { from, volume, epoch, answer } => {
+            ShellInput::Incoming {
+                from,
+                volume,
+                epoch,
+                answer,
+            } => {
                 self.next_admission += 1;
                 let job = JobId(u64::MAX - self.next_admission);
                 self.admissions.insert(job, answer);
-                Some(Event::Incoming { job, from, volume, epoch })
+                Some(Event::Incoming {
+                    job,
+                    from,
+                    volume,
+                    epoch,
+                })
             }
         }
     }
@@ -183,9 +203,15 @@ impl Shell {
                     drop(waiting.send(answer));
                 }
             }
-            Command::Logs { request, service, tail, follow } => {
+            Command::Logs {
+                request,
+                service,
+                tail,
+                follow,
+            } => {
                 if let Some(link) = &self.link {
-                    self.logs.begin(request, service, tail, follow, link.clone());
+                    self.logs
+                        .begin(request, service, tail, follow, link.clone());
                 }
             }
             Command::LogsEnd { request } => self.logs.end(request),

@@ -5,9 +5,7 @@
 use crate::readiness::{self, Ports};
 use crate::shell::ShellInput;
 use flocker_core::agent::{ContainerRunSeen, ContainerSeen, Event};
-use flocker_runtime::{
-    ContainerEvent, ContainerInfo, ContainerRun, Health, Runtime, RuntimeError,
-};
+use flocker_runtime::{ContainerEvent, ContainerInfo, ContainerRun, Health, Runtime, RuntimeError};
 use flocker_types::ids::ServiceId;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -155,7 +153,10 @@ impl Watcher {
 
     /// A container has ended: nobody waits for it to be ready any more.
     pub(crate) fn forget(&self, service: &ServiceId) {
-        let attempt = self.lock().get_mut(service).and_then(|probe| probe.attempt.take());
+        let attempt = self
+            .lock()
+            .get_mut(service)
+            .and_then(|probe| probe.attempt.take());
         if let Some(attempt) = attempt {
             attempt.cancel();
         }

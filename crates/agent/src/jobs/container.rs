@@ -40,7 +40,11 @@ impl Wish<'_> {
     fn environment(&self) -> Vec<(String, String)> {
         let links = self.container.link_environment.iter().cloned();
         let own = self.container.spec.environment.clone();
-        links.chain(own).collect::<BTreeMap<_, _>>().into_iter().collect()
+        links
+            .chain(own)
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect()
     }
 
     fn request(&self, image: &ImageInfo, mounts: Vec<MountRequest>) -> ContainerRequest {
@@ -73,18 +77,28 @@ pub(super) async fn prepare(
 ) -> Result<JobOutcome, Failure> {
     check_room(node, incoming).await?;
     let image = image::obtain(node, wish.container, image_peers, progress).await?;
-    let existing = node.runtime.inspect(wish.service).await.map_err(runtime_failure)?;
+    let existing = node
+        .runtime
+        .inspect(wish.service)
+        .await
+        .map_err(runtime_failure)?;
     let runs = existing.is_some_and(|info| matches!(info.run, ContainerRun::Running { .. }));
     if !runs && incoming.is_empty() {
         let mounts = mounts(node, wish.container).await?;
         let request = wish.request(&image, mounts);
-        node.runtime.create(&request).await.map_err(runtime_failure)?;
+        node.runtime
+            .create(&request)
+            .await
+            .map_err(runtime_failure)?;
     }
     Ok(JobOutcome::Prepared(wish.prepared(&image)))
 }
 
 async fn check_room(node: &Node, incoming: &[IncomingVolume]) -> Result<(), Failure> {
-    let needed: u64 = incoming.iter().map(|volume| volume.size_bytes_estimate).sum();
+    let needed: u64 = incoming
+        .iter()
+        .map(|volume| volume.size_bytes_estimate)
+        .sum();
     let usage = node.store.pool_usage().await.map_err(storage_failure)?;
     if needed > 0 && usage.free_bytes < needed.saturating_add(ROOM_LEFT_BYTES_MIN) {
         return Err(Failure {
@@ -103,8 +117,15 @@ async fn check_room(node: &Node, incoming: &[IncomingVolume]) -> Result<(), Fail
 async fn mounts(node: &Node, container: &ContainerSpec) -> Result<Vec<MountRequest>, Failure> {
     let mut mounts = Vec::new();
     for (mount, volume) in container.spec.mounts.iter().zip(&container.volumes) {
-        let source = node.store.mount_path(*volume).await.map_err(storage_failure)?;
-        mounts.push(MountRequest { source, target: mount.target.clone() });
+        let source = node
+            .store
+            .mount_path(*volume)
+            .await
+            .map_err(storage_failure)?;
+        mounts.push(MountRequest {
+            source,
+            target: mount.target.clone(),
+        });
     }
     Ok(mounts)
 }
@@ -127,10 +148,19 @@ pub(super) async fn run(
     let ports = Ports::of(&wish.container.spec, &image.exposed_ports);
     node.watcher.remember_ports(wish.service, ports);
     let request = wish.request(&image, mounts);
-    node.runtime.create(&request).await.map_err(runtime_failure)?;
-    node.runtime.start(wish.service).await.map_err(runtime_failure)?;
+    node.runtime
+        .create(&request)
+        .await
+        .map_err(runtime_failure)?;
+    node.runtime
+        .start(wish.service)
+        .await
+        .map_err(runtime_failure)?;
     node.watcher.expect_ready(wish.service, wish.address);
-    Ok(JobOutcome::Running { prepared: wish.prepared(&image), volumes })
+    Ok(JobOutcome::Running {
+        prepared: wish.prepared(&image),
+        volumes,
+    })
 }
 
 /// Makes this node the volume's holder in the claim's epoch, or sees that it is.
@@ -140,7 +170,10 @@ async fn claim_volume(node: &Node, claim: &VolumeClaim) -> Result<VolumeCopy, Fa
     let held = copy.role == Role::Holder && copy.label.epoch == claim.label.epoch;
     if held {
         if copy.label != claim.label {
-            node.store.set_label(&claim.label).await.map_err(storage_failure)?;
+            node.store
+                .set_label(&claim.label)
+                .await
+                .map_err(storage_failure)?;
         }
     } else {
         let Some(head) = &claim.head else {
@@ -155,7 +188,10 @@ async fn claim_volume(node: &Node, claim: &VolumeClaim) -> Result<VolumeCopy, Fa
                 retry: Retry::Pointless,
             });
         };
-        node.store.promote(&claim.label, head).await.map_err(storage_failure)?;
+        node.store
+            .promote(&claim.label, head)
+            .await
+            .map_err(storage_failure)?;
     }
     super::copy_of(node, id).await
 }

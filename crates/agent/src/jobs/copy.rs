@@ -21,7 +21,10 @@ pub(super) async fn copy(
 ) -> Result<JobOutcome, Failure> {
     let mut copied = Vec::new();
     for volume in volumes {
-        node.store.snapshot(volume.volume, &volume.snapshot).await.map_err(storage_failure)?;
+        node.store
+            .snapshot(volume.volume, &volume.snapshot)
+            .await
+            .map_err(storage_failure)?;
     }
     for volume in volumes {
         let stall_limit = Duration::from_millis(stall_limit_ms);
@@ -60,7 +63,9 @@ async fn copy_volume(
             Some(connection) => connection,
             None => Transfer::open(node, target, stall_limit).await?,
         };
-        let sent = connection.send(node, volume, from.as_ref(), to, progress).await?;
+        let sent = connection
+            .send(node, volume, from.as_ref(), to, progress)
+            .await?;
         bytes += sent.bytes;
         wire_bytes += sent.wire_bytes;
         checksum = Some(sent.checksum);
@@ -98,7 +103,10 @@ fn chain(own: &[SnapshotName], there: &[SnapshotName], volume: &CopyVolume) -> C
     for to in stops.chain([&volume.snapshot]) {
         steps.push((from.replace(to.clone()), to.clone()));
     }
-    Chain { steps, full: common.is_none() }
+    Chain {
+        steps,
+        full: common.is_none(),
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +115,9 @@ mod tests {
     use flocker_types::ids::{Epoch, VolumeId};
 
     fn names(text: &str) -> Vec<SnapshotName> {
-        text.split_whitespace().map(|name| name.parse().unwrap()).collect()
+        text.split_whitespace()
+            .map(|name| name.parse().unwrap())
+            .collect()
     }
 
     fn steps(own: &str, there: &str, bases: &str) -> (Vec<String>, bool) {
@@ -128,7 +138,10 @@ mod tests {
     #[test]
     fn a_target_with_nothing_gets_everything_and_the_bases_first() {
         assert_eq!(steps("a b c", "", ""), (vec![">c".to_owned()], true));
-        assert_eq!(steps("a b c", "", "a"), (vec![">a".to_owned(), "a>c".to_owned()], true));
+        assert_eq!(
+            steps("a b c", "", "a"),
+            (vec![">a".to_owned(), "a>c".to_owned()], true)
+        );
     }
 
     #[test]

@@ -9,7 +9,10 @@ use tokio::sync::watch;
 
 /// The image that a container is to run, if it is here. With an exact id known, only that one.
 pub(super) async fn present(node: &Node, container: &ContainerSpec) -> Result<ImageInfo, Failure> {
-    let name = container.image_id.as_deref().unwrap_or(&container.spec.image);
+    let name = container
+        .image_id
+        .as_deref()
+        .unwrap_or(&container.spec.image);
     let image = node.runtime.image(name).await.map_err(runtime_failure)?;
     image.ok_or_else(|| Failure {
         message: format!("the image {} is not on this node", container.spec.image),

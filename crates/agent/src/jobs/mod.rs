@@ -52,9 +52,10 @@ async fn report(node: Node, job: JobId, mut watcher: watch::Receiver<TaskProgres
         if node.inputs.send(event).await.is_err() {
             return;
         }
+        let mut rest = watcher.clone();
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
-            () = ended(&mut watcher.clone()) => return,
+            () = ended(&mut rest) => return,
         }
     }
 }
@@ -69,43 +70,98 @@ async fn carry_out(
     progress: &watch::Sender<TaskProgress>,
 ) -> Result<JobOutcome, Failure> {
     match job {
-        Job::CreateVolume { label } => {
-            let copy = node.store.create(&label).await.map_err(storage_failure)?;
-            Ok(JobOutcome::Volumes(vec![copy]))
-        }
-        Job::Prepare { service, container, address, fingerprint, incoming, image_peers, .. } => {
-            let wish =
-                container::Wish { service: &service, container: &container, address, fingerprint };
+        Job::Prepare {
+            service,
+            container,
+            address,
+            fingerprint,
+            incoming,
+            image_peers,
+            ..
+        } => {
+            let wish = container::Wish {
+                service: &service,
+                container: &container,
+                address,
+                fingerprint,
+            };
             container::prepare(node, wish, &incoming, &image_peers, progress).await
         }
-        Job::Run { service, container, address, fingerprint, volumes } => {
-            let wish =
-                container::Wish { service: &service, container: &container, address, fingerprint };
+        Job::Run {
+            service,
+            container,
+            address,
+            fingerprint,
+            volumes,
+        } => {
+            let wish = container::Wish {
+                service: &service,
+                container: &container,
+                address,
+                fingerprint,
+            };
             container::run(node, wish, &volumes).await
         }
         Job::Stop { service, grace_ms } => {
             node.watcher.forget(&service);
-            let code = node.runtime.stop(&service, grace_ms).await.map_err(runtime_failure)?;
+            let code = node
+                .runtime
+                .stop(&service, grace_ms)
+                .await
+                .map_err(runtime_failure)?;
             Ok(JobOutcome::Stopped { code })
         }
         Job::RemoveContainer { service } => {
-            node.runtime.remove(&service).await.map_err(runtime_failure)?;
+            node.runtime
+                .remove(&service)
+                .await
+                .map_err(runtime_failure)?;
             Ok(JobOutcome::Done)
         }
-        Job::Copy { volumes, target, stall_limit_ms, .. } => {
-            copy::copy(node, &volumes, target, stall_limit_ms, progress).await
+        other => on_volumes(node, other, progress).await,
+    }
+}
+
+async fn on_volumes(
+    node: &Node,
+    job: Job,
+    progress: &watch::Sender<TaskProgress>,
+) -> Result<JobOutcome, Failure> {
+    match job {
+        Job::CreateVolume { label } => {
+            let copy = node.store.create(&label).await.map_err(storage_failure)?;
+            Ok(JobOutcome::Volumes(vec![copy]))
         }
-        Job::Demote { volume, epoch, head } => {
-            node.store.demote(volume, epoch, &head).await.map_err(storage_failure)?;
+        Job::Copy {
+            volumes,
+            target,
+            stall_limit_ms,
+            ..
+        } => copy::copy(node, &volumes, target, stall_limit_ms, progress).await,
+        Job::Demote {
+            volume,
+            epoch,
+            head,
+        } => {
+            node.store
+                .demote(volume, epoch, &head)
+                .await
+                .map_err(storage_failure)?;
             present(node, volume).await
         }
         Job::Prune { volume, keep } => {
-            node.store.prune(volume, &keep).await.map_err(storage_failure)?;
+            node.store
+                .prune(volume, &keep)
+                .await
+                .map_err(storage_failure)?;
             present(node, volume).await
         }
         Job::Destroy { volume } => {
             node.store.destroy(volume).await.map_err(storage_failure)?;
             Ok(JobOutcome::Gone(volume))
+        }
+        Job::Prepare { .. } | Job::Run { .. } | Job::Stop { .. } | Job::RemoveContainer { .. } => {
+            unreachable!("the caller has done what concerns containers")
         }
     }
 }
@@ -134,15 +190,25 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 pub(crate) fn retry(may_help: impl FnOnce() -> bool) -> Retry {
-    if may_help() { Retry::MayHelp } else { Retry::Pointless }
+    if may_help() {
+        Retry::MayHelp
+    } else {
+        Retry::Pointless
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn storage_failure(error: StorageError) -> Failure {
-    Failure { message: chain(&error), retry: retry(|| error.retry_may_help()) }
+    Failure {
+        message: chain(&error),
+        retry: retry(|| error.retry_may_help()),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn runtime_failure(error: RuntimeError) -> Failure {
-    Failure { message: chain(&error), retry: retry(|| error.retry_can_help()) }
+    Failure {
+        message: chain(&error),
+        retry: retry(|| error.retry_can_help()),
+    }
 }

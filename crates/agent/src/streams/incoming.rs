@@ -41,7 +41,9 @@ type Writer = FrameWriter<WriteHalf<TlsStream<TcpStream>>>;
 pub(crate) async fn listen(node: &Node) -> Result<TcpListener, AgentError> {
     let address = node.config.stream_listen;
     let what = format!("cannot listen at {address} for other agents; is another agent running?");
-    TcpListener::bind(address).await.map_err(AgentError::io(what))
+    TcpListener::bind(address)
+        .await
+        .map_err(AgentError::io(what))
 }
 
 /// Serves other agents until the loop ends.
@@ -112,8 +114,22 @@ async fn converse(
                     return;
                 }
             }
-            StreamRequest::Send { volume, epoch, storage, from, to, .. } => {
-                let offer = Offer { peer, volume, epoch, storage, from, to };
+            StreamRequest::Send {
+                volume,
+                epoch,
+                storage,
+                from,
+                to,
+                ..
+            } => {
+                let offer = Offer {
+                    peer,
+                    volume,
+                    epoch,
+                    storage,
+                    from,
+                    to,
+                };
                 receive(node, offer, reader, &mut writer).await;
                 return;
             }
@@ -129,10 +145,15 @@ async fn answer(node: &Node, volume: VolumeId) -> StreamReply {
     match node.store.get(volume).await {
         Ok(copy) => {
             let snapshots = copy.map(|copy| copy.snapshots).unwrap_or_default();
-            let snapshots = snapshots.into_iter().map(|snapshot| snapshot.name).collect();
+            let snapshots = snapshots
+                .into_iter()
+                .map(|snapshot| snapshot.name)
+                .collect();
             StreamReply::Have { snapshots }
         }
-        Err(error) => StreamReply::Refused { failure: storage_failure(error) },
+        Err(error) => StreamReply::Refused {
+            failure: storage_failure(error),
+        },
     }
 }
 
@@ -170,10 +191,16 @@ async fn take(
             offer.storage,
             node.store.kind()
         );
-        return Err(Failure { message, retry: Retry::Pointless });
+        return Err(Failure {
+            message,
+            retry: Retry::Pointless,
+        });
     }
     let label = admission(node, &offer).await?;
-    writer.reply(&StreamReply::Ready).await.map_err(stream_failure)?;
+    writer
+        .reply(&StreamReply::Ready)
+        .await
+        .map_err(stream_failure)?;
     let (sender, _) = watch::channel(StreamProgress::default());
     let (stream, whole) = receive_stream(reader, sender);
     let (tell, told) = oneshot::channel();
@@ -188,7 +215,13 @@ async fn take(
         Ok(checksum)
     });
     node.store
-        .receive(&label, offer.from.as_ref(), &offer.to, Box::new(stream), verify)
+        .receive(
+            &label,
+            offer.from.as_ref(),
+            &offer.to,
+            Box::new(stream),
+            verify,
+        )
         .await
         .map_err(storage_failure)?;
     let (checksum, bytes) = told.await.map_err(|_| Failure {
@@ -196,7 +229,11 @@ async fn take(
         retry: Retry::MayHelp,
     })?;
     let copy = crate::jobs::copy_of(node, volume).await?;
-    drop(node.inputs.send(ShellInput::Event(Event::Volume(copy))).await);
+    drop(
+        node.inputs
+            .send(ShellInput::Event(Event::Volume(copy)))
+            .await,
+    );
     Ok(StreamReply::Received { checksum, bytes })
 }
 
@@ -222,7 +259,10 @@ async fn give_image(node: &Node, image: &str, writer: &mut Writer) {
         Ok(Some(_)) => node.runtime.export_image(image).await,
         Ok(None) => {
             let message = format!("there is no image {image} on this node");
-            let failure = Failure { message, retry: Retry::Pointless };
+            let failure = Failure {
+                message,
+                retry: Retry::Pointless,
+            };
             drop(writer.reply(&StreamReply::Refused { failure }).await);
             return;
         }

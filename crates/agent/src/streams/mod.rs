@@ -16,5 +16,8 @@ use flocker_types::task::Failure;
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn stream_failure(error: StreamError) -> Failure {
     let retry = crate::jobs::retry(|| error.retry_may_help());
-    Failure { message: crate::jobs::chain(&error), retry }
+    Failure {
+        message: crate::jobs::chain(&error),
+        retry,
+    }
 }

@@ -36,7 +36,10 @@ impl Transfer {
         let options = ConnectOptions::default();
         let stream = connect(peer.address, &node.config.credentials, &expect, options)
             .await
-            .map_err(|error| Failure { message: chain(&error), retry: Retry::MayHelp })?;
+            .map_err(|error| Failure {
+                message: chain(&error),
+                retry: Retry::MayHelp,
+            })?;
         let (reader, writer) = split(stream);
         Ok(Self {
             reader: FrameReader::new(reader, stall_limit),
@@ -67,8 +70,11 @@ impl Transfer {
         to: &SnapshotName,
         progress: &watch::Sender<TaskProgress>,
     ) -> Result<Sent, Failure> {
-        let stream =
-            node.store.send(volume.volume, from, to).await.map_err(storage_failure)?;
+        let stream = node
+            .store
+            .send(volume.volume, from, to)
+            .await
+            .map_err(storage_failure)?;
         let request = StreamRequest::Send {
             volume: volume.volume,
             epoch: volume.epoch,
@@ -84,8 +90,12 @@ impl Transfer {
         let (sender, sent_so_far) = watch::channel(StreamProgress::default());
         let before = *progress.borrow();
         let total = stream.bytes_estimate.map(|bytes| before.bytes_done + bytes);
-        let sending =
-            send_stream(&mut self.writer, stream.reader, SendOptions::default(), &sender);
+        let sending = send_stream(
+            &mut self.writer,
+            stream.reader,
+            SendOptions::default(),
+            &sender,
+        );
         let relay = relay_progress(sent_so_far, progress, before.bytes_done, total);
         let sent = tokio::select! {
             biased;
@@ -119,7 +129,10 @@ async fn relay_progress(
 ) {
     while so_far.changed().await.is_ok() {
         let bytes_done = before + so_far.borrow_and_update().bytes;
-        progress.send_replace(TaskProgress { bytes_done, bytes_total });
+        progress.send_replace(TaskProgress {
+            bytes_done,
+            bytes_total,
+        });
     }
     std::future::pending::<()>().await;
 }
@@ -142,7 +155,12 @@ pub(crate) async fn fetch_image(
     progress: &watch::Sender<TaskProgress>,
 ) -> Result<(), Failure> {
     let mut transfer = Transfer::open(node, peer, IMAGE_STALL_LIMIT).await?;
-    match transfer.request(&StreamRequest::Image { image: image.to_owned() }).await? {
+    match transfer
+        .request(&StreamRequest::Image {
+            image: image.to_owned(),
+        })
+        .await?
+    {
         StreamReply::Ready => {}
         other => return Err(unexpected(other)),
     }
