@@ -117,12 +117,11 @@ impl Docker {
         name: &str,
     ) -> Result<(), RuntimeError> {
         if let (Some(process), Some(signal)) = (process, signal_of(name)) {
-            return process.signal(signal).map_err(|error| {
-                failed(
-                    action,
-                    RuntimeErrorKind::Other(format!("sending {name}: {error}")),
-                )
-            });
+            match process.signal(signal) {
+                Ok(()) => return Ok(()),
+                // The engine may do what we may not.
+                Err(error) => tracing::debug!(%error, name, "cannot signal the container directly"),
+            }
         }
         let options = KillContainerOptionsBuilder::new().signal(name).build();
         let request = self

@@ -46,7 +46,7 @@ pub struct TestEngine {
 
 impl TestEngine {
     /// Starts an engine and waits until it answers. Needs root and the packages `docker.io`,
-    /// `iproute2`, `util-linux` and `procps`.
+    /// `iproute2`, `util-linux` and `mount`.
     ///
     /// # Errors
     /// When it does not answer within a minute; with the end of its log.

@@ -11,9 +11,8 @@ clean_up() {
     while pids=$(ip netns pids "$name" 2>/dev/null) && [ -n "$pids" ] && [ "$rounds" -lt 100 ]; do
         for pid in $pids; do
             # Containers are children of their shims, in network namespaces of their own.
-            for child in $(ps -o pid= --ppid "$pid"); do
-                kill -9 "$child" 2>/dev/null
-            done
+            grep -ls "^PPid:[[:space:]]*$pid\$" /proc/[0-9]*/status | cut -d / -f 3 |
+                while read -r child; do kill -9 "$child" 2>/dev/null; done
             kill -9 "$pid" 2>/dev/null
         done
         rounds=$((rounds + 1))
