@@ -179,7 +179,7 @@ fn loop_device_at(mount: &Path) -> Result<Option<PathBuf>, StorageErrorKind> {
 }
 
 /// Finds what is mounted at a path in the kernel's table of mounts; the last mount is on top.
-fn mounted_source(table: &str, mount: &Path) -> Option<PathBuf> {
+pub(crate) fn mounted_source(table: &str, mount: &Path) -> Option<PathBuf> {
     table
         .lines()
         .filter(|line| {

@@ -12,13 +12,16 @@ pub mod conformance;
 mod image;
 mod label_file;
 pub mod pool;
+mod receive_process;
 pub mod stream;
 #[cfg(any(test, feature = "test-pools"))]
 pub mod test_pools;
 mod volume_locks;
 pub mod volume_store;
+pub mod zfs;
 
 pub use btrfs::BtrfsStore;
 pub use pool::{Pool, PoolSpec};
 
 pub use volume_store::{SendStream, StorageError, StorageErrorKind, StorageOperation, VolumeStore};
+pub use zfs::ZfsStore;

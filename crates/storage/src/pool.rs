@@ -6,6 +6,7 @@
 use crate::btrfs::{BtrfsStore, SendProtocol};
 use crate::image::ImageFile;
 use crate::volume_store::{StorageError, StorageErrorKind, StorageOperation, VolumeStore, io_at};
+use crate::zfs::{self, ZfsStore};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -192,9 +193,13 @@ impl Pool {
                 let store = BtrfsStore::open(image.mount(), SendProtocol::One).await?;
                 (Arc::new(store.in_image(Arc::clone(&image))), Some(image))
             }
-            PoolSpec::Zfs { .. } | PoolSpec::Auto => {
-                let why = StorageErrorKind::WrongRole("ZFS is not supported yet".to_owned());
-                return Err(failed(why));
+            PoolSpec::Zfs { dataset } => {
+                let store = ZfsStore::open(dataset, &directory.join("zfs")).await?;
+                (Arc::new(store), None)
+            }
+            PoolSpec::Auto => {
+                let why = "nothing was detected".to_owned();
+                return Err(failed(StorageErrorKind::WrongRole(why)));
             }
         };
         Ok(Self {
@@ -255,6 +260,9 @@ fn spawn_grower(image: Arc<ImageFile>) -> AbortHandle {
 }
 
 async fn detect(directory: &Path) -> Result<PoolSpec, StorageErrorKind> {
+    if let Some(dataset) = zfs::find_dataset().await {
+        return Ok(PoolSpec::Zfs { dataset });
+    }
     if crate::btrfs::sys::is_btrfs(directory).map_err(io_at("look at", directory))? {
         let directory = directory.join("pool");
         std::fs::create_dir_all(&directory).map_err(io_at("make", &directory))?;

@@ -14,6 +14,7 @@ pub(crate) mod sys;
 mod tests;
 
 use crate::image::ImageFile;
+use crate::receive_process;
 use crate::volume_locks::{VolumeGuard, VolumeLocks};
 use crate::volume_store::{
     SendStream, StorageError, StorageErrorKind, StorageOperation, VolumeStore, io_at,
@@ -221,7 +222,7 @@ impl VolumeStore for BtrfsStore {
         };
         let (started, guard) = self.run_guarded(guard, work).await;
         let Some(reception) = started.map_err(failed)? else {
-            receive::discard(stream).await.map_err(failed)?;
+            receive_process::discard(stream).await.map_err(failed)?;
             return verify().map(|_| ());
         };
         let received = receive::run(&reception.directory(), stream).await;

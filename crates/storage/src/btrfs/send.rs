@@ -4,6 +4,7 @@
 //! `btrfs send` would.
 
 use super::sys::{self, SendContent, SendProtocol};
+use crate::receive_process::PIPE_BYTES;
 use crate::volume_store::{SendStream, StorageErrorKind};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,9 +13,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-
-/// The pipe between the kernel and the reader; the kernel's own limit for users is the same.
-pub(super) const PIPE_BYTES: usize = 1 << 20;
 
 /// The reading end: an end of file counts only once the kernel has said that it sent everything.
 struct SendReader {

@@ -5,6 +5,7 @@ use super::{
     receive_bytes, refused, snapshot, snapshots, transfer, volume_with_files,
 };
 use crate::volume_store::{StorageError, StorageErrorKind, StorageOperation};
+use flocker_types::ids::Epoch;
 use flocker_types::volume::{Checksum, VolumeLabel};
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -119,6 +120,37 @@ pub(super) async fn an_interrupted_stream_changes_nothing(maker: &dyn PoolMaker)
     let full = scene.full.clone();
     receive_bytes(&*third.store, &scene.label, None, &s1, full).await?;
     scene.is_unharmed().await
+}
+
+/// A replica that is ahead of the stream's base keeps what it has until the stream is complete, and can
+/// be promoted to it; afterwards it follows the stream.
+pub(super) async fn an_interrupted_older_base_changes_nothing(maker: &dyn PoolMaker) -> CaseResult {
+    let scene = Scene::new(maker).await?;
+    let (s1, s2, s3) = (snapshot("s1"), snapshot("s2"), snapshot("s3"));
+    let (store, label) = (&*scene.target.store, &scene.label);
+    receive_bytes(store, label, Some(&s1), &s2, scene.delta.clone()).await?;
+    let path = scene.source.store.mount_path(label.id).await?;
+    let at_second = files::describe(&path)?;
+    files::change(&path, 2)?;
+    scene.source.store.snapshot(label.id, &s3).await?;
+    let newer = read_stream(&*scene.source.store, label.id, Some(&s1), &s3).await?;
+    let cut = Cursor::new(newer[..newer.len() / 2].to_vec()).chain(Cut);
+    let received = store.receive(label, Some(&s1), &s3, Box::new(cut), Box::new(accept));
+    refused(received.await)?;
+    assert_eq!(snapshots(store, label.id).await?, ["s1", "s2"]);
+    store.promote(&in_epoch(label, 2), &s2).await?;
+    assert_eq!(
+        files::describe(&store.mount_path(label.id).await?)?,
+        at_second
+    );
+    store.demote(label.id, Epoch(3), &s2).await?;
+    receive_bytes(store, &in_epoch(label, 3), Some(&s1), &s3, newer).await?;
+    let copy = store.get(label.id).await?.ok_or("gone")?;
+    assert_eq!(copy.head(), Some(&s3));
+    store.promote(&in_epoch(label, 4), &s3).await?;
+    let arrived = files::describe(&store.mount_path(label.id).await?)?;
+    assert_eq!(arrived, files::describe(&path)?);
+    Ok(())
 }
 
 pub(super) async fn a_rejected_stream_changes_nothing(maker: &dyn PoolMaker) -> CaseResult {

@@ -9,8 +9,9 @@ use flocker_types::ids::SnapshotName;
 use flocker_types::volume::{Role, VolumeLabel};
 use std::collections::BTreeMap;
 
-/// More than two rounds of [`files::change`] take, and much less than the whole volume (4 MiB).
-const DELTA_BYTES_MAX: usize = 1_000_000;
+/// More than two rounds of [`files::change`] take where every block is of 128 KiB, and much less than
+/// the whole volume (13 MiB).
+const DELTA_BYTES_MAX: usize = 5_000_000;
 
 pub(super) async fn a_full_stream_makes_a_replica(maker: &dyn PoolMaker) -> CaseResult {
     let (source, target) = (maker.make(256).await?, maker.make(256).await?);

@@ -7,6 +7,9 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
+/// Size of the largest file of a populated directory.
+const LARGE_BYTES: usize = 12 << 20;
+
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
@@ -24,7 +27,7 @@ pub fn populate(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root.join("dir/deep/er"))?;
     fs::write(root.join("small"), "a few bytes\n")?;
     fs::write(root.join("empty"), "")?;
-    fs::write(root.join("large"), noise(1, 3 << 20))?;
+    fs::write(root.join("large"), noise(1, LARGE_BYTES))?;
     fs::write(root.join("dir/database"), noise(2, 1 << 20))?;
     fs::write(root.join("dir/deep/er/leaf"), "leaf")?;
     fs::write(root.join("name with spaces, ümlaut and \n newline"), "odd")?;
@@ -55,7 +58,7 @@ pub fn change(root: &Path, round: u64) -> io::Result<()> {
     }
     let mut large = File::options().append(true).open(root.join("large"))?;
     large.write_all(&noise(round, 5000))?;
-    large.set_len(3_000_000 + round * 777)?;
+    large.set_len(12_000_000 + round * 777)?;
     let new = root.join(format!("new-{round}"));
     fs::create_dir(&new)?;
     fs::write(new.join("file"), noise(round + 50, 40_000))?;
