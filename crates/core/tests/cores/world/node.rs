@@ -1,14 +1,13 @@
 //! A node of the test world: an agent's core, a pool and containers as values in memory, and the
 //! jobs carried out on them.
 
+use super::transfer;
 use flocker_core::agent::{
     Agent, ContainerRunSeen, ContainerSeen, Event, Job, JobId, JobOutcome, Ledger, Output, Start,
 };
 use flocker_types::ids::{BootId, ClusterId, NodeId, ServiceId, SnapshotName, VolumeId};
 use flocker_types::link::AgentHello;
-use flocker_types::task::{
-    CopiedVolume, CopyVolume, Failure, Prepared, Retry, TaskOutcome, VolumeClaim,
-};
+use flocker_types::task::{Failure, Prepared, Retry, VolumeClaim};
 use flocker_types::time::{Now, UnixMs};
 use flocker_types::volume::{
     Checksum, PoolUsage, Role, Snapshot, StorageKind, VolumeCopy, VolumeLabel,
@@ -27,9 +26,9 @@ pub(crate) struct JobParcel {
 /// One copy of a volume: its label, its snapshots' contents, and what is being written.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredVolume {
-    label: VolumeLabel,
-    snapshots: Vec<(SnapshotName, Vec<u64>, Option<Checksum>)>,
-    live: Option<Vec<u64>>,
+    pub(super) label: VolumeLabel,
+    pub(super) snapshots: Vec<(SnapshotName, Vec<u64>, Option<Checksum>)>,
+    pub(super) live: Option<Vec<u64>>,
 }
 
 /// A pool.
@@ -67,7 +66,7 @@ pub(crate) fn failure(message: &str) -> Failure {
 }
 
 impl StoredVolume {
-    fn copy(&self) -> VolumeCopy {
+    pub(super) fn copy(&self) -> VolumeCopy {
         VolumeCopy {
             label: self.label.clone(),
             role: if self.live.is_some() {
@@ -88,7 +87,7 @@ impl StoredVolume {
         }
     }
 
-    fn content_at(&self, name: &SnapshotName) -> Option<Vec<u64>> {
+    pub(super) fn content_at(&self, name: &SnapshotName) -> Option<Vec<u64>> {
         self.snapshots
             .iter()
             .find(|(n, _, _)| n == name)
@@ -259,7 +258,7 @@ pub(crate) fn carry_out(
         volumes, target, ..
     } = work
     {
-        return copy(nodes, id, job, &volumes, target.node);
+        return transfer::copy(nodes, id, job, &volumes, target.node);
     }
     let node = nodes.get_mut(&id).expect("a node");
     let mut more = Vec::new();
@@ -403,108 +402,4 @@ fn on_pool(node: &mut Node, work: Job) -> Result<JobOutcome, Failure> {
         }
         other => unreachable!("not about the pool: {other:?}"),
     }
-}
-
-fn copy(
-    nodes: &mut BTreeMap<NodeId, Node>,
-    id: NodeId,
-    job: JobId,
-    volumes: &[CopyVolume],
-    target: NodeId,
-) -> Vec<(NodeId, Event)> {
-    let mut events = Vec::new();
-    let mut copied = Vec::new();
-    for volume in volumes {
-        match send(nodes, id, volume, target) {
-            Ok((done, there)) => {
-                copied.push(done);
-                events.push((target, Event::Volume(there)));
-            }
-            Err(failure) => {
-                events.push((
-                    id,
-                    Event::JobDone {
-                        job,
-                        result: Err(failure),
-                    },
-                ));
-                return events;
-            }
-        }
-    }
-    let outcome = JobOutcome::Task(TaskOutcome::Copied { volumes: copied });
-    events.push((
-        id,
-        Event::JobDone {
-            job,
-            result: Ok(outcome),
-        },
-    ));
-    events
-}
-
-fn send(
-    nodes: &mut BTreeMap<NodeId, Node>,
-    id: NodeId,
-    copy: &CopyVolume,
-    target: NodeId,
-) -> Result<(CopiedVolume, VolumeCopy), Failure> {
-    if nodes[&target].agent.is_none() {
-        return Err(failure("the target does not answer"));
-    }
-    let grant = nodes[&target].ledger.grants.get(&copy.volume).cloned();
-    let grant = grant.filter(|grant| grant.source == id && grant.epoch == copy.epoch);
-    let label = grant.ok_or_else(|| failure("not expected"))?.label;
-    let source = nodes
-        .get_mut(&id)
-        .expect("a node")
-        .pool
-        .volumes
-        .get_mut(&copy.volume);
-    let source = source.ok_or_else(|| failure("no volume"))?;
-    let live = source.live.clone().ok_or_else(|| failure("not held"))?;
-    if source.content_at(&copy.snapshot).is_none() {
-        source.snapshots.push((copy.snapshot.clone(), live, None));
-    }
-    let of_source = source.snapshots.clone();
-    let checksum = Checksum(format!("sum of {}", copy.snapshot));
-    let stored = nodes
-        .get_mut(&target)
-        .expect("a node")
-        .pool
-        .volumes
-        .entry(copy.volume);
-    let stored = stored.or_insert_with(|| StoredVolume {
-        label,
-        snapshots: Vec::new(),
-        live: None,
-    });
-    if stored.live.is_some() {
-        return Err(failure("held there"));
-    }
-    let has = |stored: &StoredVolume, name: &SnapshotName| stored.content_at(name).is_some();
-    if has(stored, &copy.snapshot) {
-        return Err(failure(
-            "the target has this snapshot from an attempt whose end was lost",
-        ));
-    }
-    let full = !of_source.iter().any(|(name, _, _)| has(stored, name));
-    for (name, content, _) in of_source {
-        let wanted = copy.bases.contains(&name) || name == copy.snapshot;
-        if wanted && !has(stored, &name) {
-            stored
-                .snapshots
-                .push((name, content, Some(checksum.clone())));
-        }
-    }
-    let done = CopiedVolume {
-        volume: copy.volume,
-        snapshot: copy.snapshot.clone(),
-        checksum,
-        bytes: if full { 1 << 30 } else { 1 << 16 },
-        wire_bytes: 1 << 16,
-        full,
-        milliseconds: 20,
-    };
-    Ok((done, stored.copy()))
 }
