@@ -183,11 +183,11 @@ impl Sandbox {
     pub async fn power_on(&self, name: &str) -> Result<(), SandboxError> {
         let node = self.node(name)?;
         node::start_anchor(node).await?;
+        node::import_pool(self.record(), node).await?;
         node::start_engine(node).await?;
         if self.record().flocker.is_none() {
             return Ok(());
         }
-        node::import_pool(self.record(), node).await?;
         for role in self.flocker_roles(node) {
             self.start_flocker(node, role)?;
         }

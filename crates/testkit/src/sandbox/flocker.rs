@@ -30,7 +30,7 @@ impl Sandbox {
                 hint: "choose 1 or more".to_owned(),
             })?;
         let context = self.record().context();
-        let init = self.enrol(flocker, first, &["init"]).await?;
+        let init = self.enrol(flocker, first, &["init"])?;
         init.args(["--context", &context]).run().await?;
         self.start_flocker(first, Role::Control)?;
         self.start_flocker(first, Role::Agent)?;
@@ -51,19 +51,19 @@ impl Sandbox {
         let token = Tool::new(flocker).args(["token", "--context", &context]);
         let token = token.run().await?;
         let words = ["join", &first.address.to_string(), "--token", token.trim()];
-        self.enrol(flocker, node, &words).await?.run().await?;
+        self.enrol(flocker, node, &words)?.run().await?;
         self.start_flocker(node, Role::Agent)?;
         self.start_flocker(node, Role::Proxy)
     }
 
     /// `flocker init` or `flocker join`, with what both are told about the node.
-    async fn enrol(
+    fn enrol(
         &self,
         flocker: &Path,
         node: &NodePlace,
         words: &[&str],
     ) -> Result<Tool, SandboxError> {
-        let pool = node::make_pool(self.record(), node).await?;
+        let pool = node::pool_spec(self.record(), node);
         Ok(node::tool_on(node, &flocker.display().to_string())?
             .args(words.iter().copied())
             .args(["--name", &node.name])

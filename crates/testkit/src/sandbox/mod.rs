@@ -113,7 +113,7 @@ impl Sandbox {
             return Err(SandboxError::Invalid {
                 what: format!("there is a sandbox \"{}\" already", spec.name),
                 hint: format!(
-                    "use it, choose another name, or remove it: flocker sandbox down --name {}",
+                    "use it, choose another name, or remove it: flocker sandbox down {}",
                     spec.name
                 ),
             });
@@ -152,6 +152,7 @@ impl Sandbox {
     async fn make_node(&self, node: &NodePlace) -> Result<(), SandboxError> {
         network::make_namespace(&self.record, node).await?;
         node::start_anchor(node).await?;
+        node::make_pool(&self.record, node).await?;
         node::start_engine(node).await
     }
 
@@ -194,6 +195,11 @@ impl Sandbox {
             what: format!("sandbox \"{}\" has no node \"{name}\"", self.record.name),
             hint: format!("its nodes are n1 to n{}", self.record.nodes),
         })
+    }
+
+    /// How a node's pool is described to `flocker init` and `flocker join`.
+    pub fn pool_spec(&self, node: &str) -> Result<String, SandboxError> {
+        Ok(node::pool_spec(&self.record, self.node(node)?))
     }
 
     /// A command that runs on a node: in its namespaces, its engine as `DOCKER_HOST`.

@@ -26,7 +26,7 @@ pub(super) async fn choose_subnet(taken: &[SandboxRecord]) -> Result<Subnet, San
             taken.iter().all(|record| record.subnet != *subnet) && !is_routed(&routes, *subnet)
         })
         .ok_or_else(|| SandboxError::Invalid {
-            what: "no free addresses for another sandbox in 10.213.0.0/16".to_owned(),
+            what: "no free addresses for another sandbox in 10.217.0.0/16".to_owned(),
             hint: "take a sandbox down, or remove the machine's routes into that range".to_owned(),
         })
 }
@@ -268,19 +268,19 @@ mod tests {
     fn routes_into_the_subnet_are_seen() {
         let subnet = Subnet { third: 7 };
         for route in [
-            "10.213.7.0/24 dev x proto kernel",
+            "10.217.7.0/24 dev x proto kernel",
             "10.0.0.0/8 via 192.0.2.1 dev eth0",
-            "10.213.7.9 dev tun0",
-            "local 10.213.7.1 dev y table local scope host",
-            "10.213.6.0/23 dev z",
+            "10.217.7.9 dev tun0",
+            "local 10.217.7.1 dev y table local scope host",
+            "10.217.6.0/23 dev z",
         ] {
             assert!(is_routed(route, subnet), "{route}");
         }
         for route in [
             "default via 192.0.2.1 dev eth0",
-            "10.213.8.0/24 dev x",
+            "10.217.8.0/24 dev x",
             "local 127.0.0.0/8 dev lo table local",
-            "broadcast 10.213.8.255 dev x table local",
+            "broadcast 10.217.8.255 dev x table local",
         ] {
             assert!(!is_routed(route, subnet), "{route}");
         }

@@ -232,36 +232,37 @@ async fn storage_driver(node: &NodePlace) -> Result<&'static str, SandboxError> 
     Ok(if works { "overlay2" } else { "vfs" })
 }
 
-/// Makes what the node's pool stands on, where that is not the agent's own job, and says how the
-/// agent is told about the pool.
+/// How the agent is told about the node's pool.
+pub(super) fn pool_spec(record: &SandboxRecord, node: &NodePlace) -> String {
+    match record.storage {
+        StorageKind::Btrfs => format!(
+            "btrfs-image:{},size={}",
+            node.pool_file().display(),
+            record.pool_bytes
+        ),
+        StorageKind::Zfs => format!("zfs:{}", node.zfs_pool()),
+    }
+}
+
+/// Makes what the node's pool stands on, where that is not the agent's own job.
 pub(super) async fn make_pool(
     record: &SandboxRecord,
     node: &NodePlace,
-) -> Result<String, SandboxError> {
-    let file = node.pool_file();
-    match record.storage {
-        StorageKind::Btrfs => Ok(format!(
-            "btrfs-image:{},size={}",
-            file.display(),
-            record.pool_bytes
-        )),
-        StorageKind::Zfs => {
-            start_zfs(node).await?;
-            let pool = node.zfs_pool();
-            if !file.exists() {
-                let made = fs::File::create(&file);
-                made.and_then(|image| image.set_len(record.pool_bytes))
-                    .map_err(SandboxError::file("make", &file))?;
-                tool_on(node, "zpool")?
-                    .args(["create", "-m"])
-                    .arg(node.directory.join("pool"))
-                    .args([&pool, &file.display().to_string()])
-                    .run()
-                    .await?;
-            }
-            Ok(format!("zfs:{pool}"))
-        }
+) -> Result<(), SandboxError> {
+    if record.storage != StorageKind::Zfs {
+        return Ok(());
     }
+    start_zfs(node).await?;
+    let file = node.pool_file();
+    let made = fs::File::create(&file).and_then(|image| image.set_len(record.pool_bytes));
+    made.map_err(SandboxError::file("make", &file))?;
+    tool_on(node, "zpool")?
+        .args(["create", "-m"])
+        .arg(node.directory.join("pool"))
+        .args([&node.zfs_pool(), &file.display().to_string()])
+        .run()
+        .await?;
+    Ok(())
 }
 
 /// After a power cut: starts ZFS again and imports the pool, as a server does when it boots.

@@ -19,8 +19,8 @@ pub const BASE: &str = "/var/lib/flocker-sandbox";
 const NAME_BYTES_MAX: usize = 24;
 /// Most nodes that a sandbox can have.
 pub const NODES_MAX: u8 = 50;
-/// Second number of the addresses: sandboxes use 10.213.0.0/16.
-const SUBNET_SECOND: u8 = 213;
+/// Second number of the addresses: sandboxes use 10.217.0.0/16.
+const SUBNET_SECOND: u8 = 217;
 /// Last number of the bridge's address.
 const BRIDGE_LAST: u8 = 254;
 

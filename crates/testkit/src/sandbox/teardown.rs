@@ -35,6 +35,7 @@ pub(super) async fn remove(name: &SandboxName) -> Result<(), SandboxError> {
             end_node(&node).await?;
             network::remove_namespace(&node).await?;
         }
+        forget_context(&record).await?;
         network::remove_bridge(&record).await?;
         detach_loop_devices(&directory).await?;
         for node in record.all_nodes() {
@@ -49,6 +50,17 @@ pub(super) async fn remove(name: &SandboxName) -> Result<(), SandboxError> {
         // Fails when there is something of somebody else in it, which then stays.
         let _not_empty = fs::remove_dir(BASE);
     }
+    Ok(())
+}
+
+/// Takes the cluster out of the command line's list. There is nothing to forget when `up` did not
+/// get that far; and the program may be gone by now, which is no reason to leave the rest.
+async fn forget_context(record: &SandboxRecord) -> Result<(), SandboxError> {
+    let Some(flocker) = record.flocker.as_ref().filter(|flocker| flocker.exists()) else {
+        return Ok(());
+    };
+    let forget = Tool::new(flocker).args(["context", "rm", &record.context()]);
+    let _not_known = forget.output().await?;
     Ok(())
 }
 

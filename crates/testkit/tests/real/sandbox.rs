@@ -1,8 +1,11 @@
 //! Real namespaces and engines: reach, cut, heal, power, and that `down` leaves nothing.
 
 use crate::support::{in_network_of, spec};
-use flocker_testkit::sandbox::{NodePlace, Role, Sandbox, SandboxGuard, SandboxRecord, Target};
+use flocker_testkit::sandbox::{
+    NodePlace, Role, Sandbox, SandboxGuard, SandboxRecord, SandboxSpec, Target,
+};
 use flocker_testkit::tool::Tool;
+use flocker_types::volume::StorageKind;
 use nix::sys::signal::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -116,6 +119,58 @@ async fn a_mount_made_later_on_a_node_is_there_for_its_engine_and_for_nobody_els
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_node_has_a_zfs_pool_of_its_own_that_survives_a_power_cut() {
+    let zfs = SandboxSpec {
+        storage: StorageKind::Zfs,
+        ..spec(2)
+    };
+    let sandbox = SandboxGuard::up_bare(&zfs).await.unwrap();
+    let pool = sandbox.pool_spec("n1").unwrap().replace("zfs:", "");
+    let on = |node, words: &str| {
+        let (program, rest) = words.split_once(' ').unwrap();
+        sandbox
+            .tool_on(node, program)
+            .unwrap()
+            .args(rest.split(' '))
+    };
+    on("n1", &format!("zfs create {pool}/volume"))
+        .run()
+        .await
+        .unwrap();
+    let there = on("n1", "zfs list").run().await.unwrap();
+    assert!(there.contains(&format!("{pool}/volume")), "{there}");
+    let elsewhere = on("n2", "zfs list").run().await.unwrap();
+    assert!(!elsewhere.contains(&pool), "{elsewhere}");
+
+    let file = sandbox.nodes()[0].directory.join("pool/volume/file");
+    let file = file.display();
+    on("n1", &format!("cp /etc/hostname {file}"))
+        .run()
+        .await
+        .unwrap();
+    // A snapshot is durable when the command returns.
+    on("n1", &format!("zfs snapshot {pool}/volume@now"))
+        .run()
+        .await
+        .unwrap();
+    let engine = sandbox
+        .process(&sandbox.nodes()[0], Role::Docker)
+        .unwrap()
+        .unwrap();
+    let seen = format!("/proc/{}/root{file}", engine.pid);
+    assert!(Path::new(&seen).exists(), "the engine sees the volume");
+
+    sandbox.power_off("n1").await.unwrap();
+    sandbox.power_on("n1").await.unwrap();
+    on("n1", &format!("cmp /etc/hostname {file}"))
+        .run()
+        .await
+        .unwrap();
+    Sandbox::down(&zfs.name).await.unwrap();
+    assert_nothing_left(zfs.name.as_str()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_can_be_frozen_killed_and_started_again() {
     let sandbox = SandboxGuard::up_bare(&spec(1)).await.unwrap();
     let docker = Target::One(Role::Docker);
@@ -188,8 +243,10 @@ async fn assert_nothing_left(name: &str) {
     seen("a loop device", &devices, &directory);
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     seen("a mount", &mounts, &directory);
-    let processes = Tool::words("ps -eww -o args").run().await.unwrap();
-    seen("a process", &processes, &directory);
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        seen("a process", &String::from_utf8_lossy(&line), &directory);
+    }
     let groups = Tool::words("find /sys/fs/cgroup -maxdepth 2 -name flk-*")
         .run()
         .await
