@@ -1,6 +1,6 @@
 //! What an agent writes down, so that after a crash or a reboot it knows what it was told.
 
-use flocker_types::ids::{BootId, Epoch, NodeId, ServiceId, VolumeId};
+use flocker_types::ids::{BootId, Epoch, Generation, NodeId, ServiceId, VolumeId};
 use flocker_types::task::Directive;
 use flocker_types::volume::VolumeLabel;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub struct Ledger {
     pub directives: BTreeMap<ServiceId, Directive>,
     /// The fixed container address of each service.
     pub addresses: BTreeMap<ServiceId, Ipv4Addr>,
+    /// The directive under which each service's container was last started: one that ended under an
+    /// older directive did not end by itself under this one.
+    pub started_under: BTreeMap<ServiceId, Generation>,
     /// Time that each service's container gets to stop, in milliseconds; needed after its run
     /// directive is gone.
     pub stop_grace_ms: BTreeMap<ServiceId, u64>,

@@ -8,6 +8,7 @@
 
 mod event;
 mod fingerprint;
+mod found;
 mod ledger;
 mod service;
 mod task;

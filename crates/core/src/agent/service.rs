@@ -2,7 +2,7 @@
 //! job, and when a container that ended is started again.
 
 use super::fingerprint::fingerprint;
-use super::{Agent, Command, ContainerRunSeen, ContainerSeen, Job, JobId, JobOutcome, Owner};
+use super::{Agent, Command, ContainerRunSeen, Job, JobId, JobOutcome, Owner};
 use flocker_types::app::RestartPolicy;
 use flocker_types::ids::{Generation, ServiceId};
 use flocker_types::task::{
@@ -35,7 +35,7 @@ pub(super) struct Service {
     pub(super) start_at: Option<Monotonic>,
     /// Earliest time at which a stop or a removal that failed is tried again.
     pub(super) retry_at: Option<Monotonic>,
-    container: Option<Container>,
+    pub(super) container: Option<Container>,
     job: Option<(JobId, Doing)>,
     /// Starts in a row that ended soon, or did not succeed: they make the waits longer.
     restarts: u32,
@@ -48,11 +48,11 @@ pub(super) struct Service {
 
 /// The container that the engine has.
 #[derive(Debug, Clone)]
-struct Container {
-    fingerprint: String,
-    prepared: Prepared,
-    run: ContainerRunSeen,
-    ready: bool,
+pub(super) struct Container {
+    pub(super) fingerprint: String,
+    pub(super) prepared: Prepared,
+    pub(super) run: ContainerRunSeen,
+    pub(super) ready: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,51 +98,6 @@ impl Service {
 }
 
 impl Agent {
-    /// What the engine has, at the start or after it was away. A service whose container ended
-    /// while nobody looked is treated as if it ended now, or, after a reboot, as if it never ran.
-    pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, rebooted: bool) {
-        let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
-        for id in known {
-            let service = self.services.entry(id).or_default();
-            service.container = None;
-            if rebooted {
-                service.start_at = Some(Monotonic::default());
-            }
-        }
-        for seen in containers {
-            let id = seen.service.clone();
-            let exited = match seen.run {
-                ContainerRunSeen::Exited { code } if !rebooted => Some(code.unwrap_or(0)),
-                _ => None,
-            };
-            let service = self.services.entry(id.clone()).or_default();
-            service.container = Some(Container {
-                fingerprint: seen.fingerprint,
-                prepared: Prepared {
-                    image_id: seen.image_id,
-                    exposed_ports: seen.exposed_ports,
-                    address: seen.address,
-                },
-                run: seen.run,
-                ready: false,
-            });
-            if let Some(code) = exited {
-                self.ended(&id, code);
-            }
-        }
-        // A container that vanished, rather than ended, was taken away by somebody, and one that was
-        // never started was on its way: both are due for a start.
-        for service in self.services.values_mut() {
-            let never_ran = service
-                .container
-                .as_ref()
-                .is_none_or(|c| c.run == ContainerRunSeen::Created);
-            if never_ran && service.start_at.is_none() {
-                service.start_at = Some(Monotonic::default());
-            }
-        }
-    }
-
     pub(super) fn drive_service(&mut self, id: &ServiceId) {
         let Some(directive) = self.ledger.directives.get(id).cloned() else {
             return;
@@ -355,7 +310,7 @@ impl Agent {
     }
 
     /// A container ended by itself: by its policy it is started again, after a while, or not.
-    fn ended(&mut self, id: &ServiceId, code: i64) {
+    pub(super) fn ended(&mut self, id: &ServiceId, code: i64) {
         let policy = match self.ledger.directives.get(id).map(|d| &d.want) {
             Some(Want::Run { container, .. }) => container.spec.restart,
             // Whoever wanted it to end looks at it when its job is done.
@@ -399,6 +354,7 @@ impl Agent {
         match result {
             Ok(JobOutcome::Running { prepared, .. }) => {
                 let fingerprint = self.wanted_fingerprint(id).unwrap_or_default();
+                self.note_start(id);
                 let Some(service) = self.services.get_mut(id) else {
                     return;
                 };
@@ -428,6 +384,13 @@ impl Agent {
             Ok(_) if doing == Some(Doing::Remove) => service.container = None,
             Ok(_) => {}
             Err(failure) => self.service_job_failed(id, doing, failure),
+        }
+    }
+
+    fn note_start(&mut self, id: &ServiceId) {
+        if let Some(generation) = self.services.get(id).map(|service| service.acted_on) {
+            self.ledger.started_under.insert(id.clone(), generation);
+            self.ledger_changed = true;
         }
     }
 

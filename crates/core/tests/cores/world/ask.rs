@@ -3,7 +3,7 @@
 use super::{World, service};
 use flocker_core::control::{Event, Request, RequestId, Response};
 use flocker_types::api::{ApiError, DeployRequest, MoveRequest, PlanRequest, RemoveRequest};
-use flocker_types::ids::{NodeId, OperationId};
+use flocker_types::ids::{NodeId, OperationId, ServiceId};
 use flocker_types::operation::Operation;
 use flocker_types::plan::Plan;
 use flocker_types::route::RouteState;
@@ -78,6 +78,12 @@ impl World {
             .state()
             .operations[&id]
             .operation
+    }
+
+    /// The operation that a service has now.
+    pub(crate) fn operation_of(&self, id: &ServiceId) -> Option<OperationId> {
+        let control = self.control.as_ref().expect("control runs");
+        control.state().services.get(id)?.operation
     }
 
     /// The node on which a service's container runs.

@@ -218,6 +218,20 @@ impl World {
         }
     }
 
+    /// Volume streams between two nodes fail from now on.
+    pub(crate) fn cut(&mut self, one: NodeId, other: NodeId) {
+        for (id, peer) in [(one, other), (other, one)] {
+            self.nodes.get_mut(&id).expect("a node").cut_from = Some(peer);
+        }
+    }
+
+    /// And now they do not.
+    pub(crate) fn mend(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.cut_from = None;
+        }
+    }
+
     fn connect_agent(&mut self, id: NodeId) {
         if self.control.is_none() || self.nodes[&id].agent.is_none() {
             return;

@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) pool: Pool,
     /// Counts the agent's processes, so that news for a dead one are dropped.
     pub(crate) life: u64,
+    /// A node that it cannot reach.
+    pub(crate) cut_from: Option<NodeId>,
     boot: BootId,
     containers: BTreeMap<ServiceId, Container>,
 }
@@ -140,6 +142,7 @@ impl Node {
             ledger: Ledger::default(),
             pool: Pool::default(),
             life: 0,
+            cut_from: None,
             boot: BootId(Uuid::from_u128(1)),
             containers: BTreeMap::new(),
         }

@@ -52,7 +52,7 @@ fn send(
     copy: &CopyVolume,
     target: NodeId,
 ) -> Result<(CopiedVolume, VolumeCopy), Failure> {
-    if nodes[&target].agent.is_none() {
+    if nodes[&target].agent.is_none() || nodes[&id].cut_from == Some(target) {
         return Err(failure("the target does not answer"));
     }
     let grant = nodes[&target].ledger.grants.get(&copy.volume).cloned();

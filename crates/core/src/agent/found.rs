@@ -1,0 +1,68 @@
+//! What an agent finds: at its start, and when the engine was away and is back.
+
+use super::service::Container;
+use super::{Agent, ContainerRunSeen, ContainerSeen};
+use flocker_types::ids::ServiceId;
+use flocker_types::task::Prepared;
+use flocker_types::time::Monotonic;
+
+impl Agent {
+    /// What the engine has, at the start or after it was away. A service whose container ended
+    /// while nobody looked is treated as if it ended now, or, after a reboot, as if it never ran.
+    pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, rebooted: bool) {
+        let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
+        for id in known {
+            let service = self.services.entry(id).or_default();
+            service.container = None;
+            if rebooted {
+                service.start_at = Some(Monotonic::default());
+            }
+        }
+        for seen in containers {
+            let id = seen.service.clone();
+            let ran = self.ran_under_present_directive(&id);
+            let exited = match seen.run {
+                ContainerRunSeen::Exited { code } if ran && !rebooted => Some(code.unwrap_or(0)),
+                _ => None,
+            };
+            let due = !ran && seen.run != ContainerRunSeen::Running;
+            let service = self.services.entry(id.clone()).or_default();
+            service.container = Some(Container {
+                fingerprint: seen.fingerprint,
+                prepared: Prepared {
+                    image_id: seen.image_id,
+                    exposed_ports: seen.exposed_ports,
+                    address: seen.address,
+                },
+                run: seen.run,
+                ready: false,
+            });
+            if due {
+                service.start_at = Some(Monotonic::default());
+            }
+            if let Some(code) = exited {
+                self.ended(&id, code);
+            }
+        }
+        // A container that vanished, rather than ended, was taken away by somebody, and one that was
+        // never started was on its way: both are due for a start.
+        for service in self.services.values_mut() {
+            let never_ran = service
+                .container
+                .as_ref()
+                .is_none_or(|c| c.run == ContainerRunSeen::Created);
+            if never_ran && service.start_at.is_none() {
+                service.start_at = Some(Monotonic::default());
+            }
+        }
+    }
+
+    fn ran_under_present_directive(&self, id: &ServiceId) -> bool {
+        let present = self
+            .ledger
+            .directives
+            .get(id)
+            .map(|directive| directive.generation);
+        present.is_some() && self.ledger.started_under.get(id).copied() == present
+    }
+}
