@@ -1,0 +1,49 @@
+//! `flocker control`: the role that decides.
+
+use crate::failure::Failure;
+use crate::node_file::StateDir;
+use crate::role::{self, RoleOptions};
+use clap::Args;
+use flocker_control::{ControlConfig, ControlError};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Run control: the one process of a cluster that decides
+///
+/// `flocker init` makes what it needs and, where systemd runs, starts it. Containers and data do not
+/// depend on it: it can be stopped and upgraded at any time.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  flocker control --state-dir /var/lib/flocker --log debug")]
+pub(crate) struct Control {
+    #[command(flatten)]
+    options: RoleOptions,
+}
+
+impl Control {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let state = StateDir::new(&self.options.state_dir);
+        let node = state.load()?;
+        if !node.has_control {
+            return Err(
+                Failure::new("control does not run on this node").hint(format!(
+                    "it runs at {}; this server was joined to it",
+                    node.control
+                )),
+            );
+        }
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.port));
+        let mut config = ControlConfig::new(listen, state.control(), node.node);
+        config.advertise = Some(node.control);
+        role::run(&self.options, async |shutdown| {
+            match flocker_control::run(config, shutdown).await {
+                Err(error @ ControlError::Listen { .. }) => {
+                    Err(Failure::from(error).hint(format!(
+                        "`ss -ltnp sport = :{}` says who listens there",
+                        node.port
+                    )))
+                }
+                other => Ok(other?),
+            }
+        })
+    }
+}
