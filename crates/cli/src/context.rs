@@ -31,8 +31,6 @@ pub(crate) struct ContextConfig {
 /// A context that was found, with a client for its cluster.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// Its name.
-    pub(crate) name: String,
     /// What its file says.
     pub(crate) config: ContextConfig,
     /// Talks to its control.
@@ -106,7 +104,6 @@ impl Contexts {
         let credentials = Credentials::load(&self.place(&name), CredentialFiles::USER)?;
         Ok(Context {
             client: ApiClient::new(config.control, credentials),
-            name,
             config,
         })
     }
@@ -221,8 +218,10 @@ pub(crate) fn make_private(directory: &Path) -> Result<(), Failure> {
 fn check_name(name: &str) -> Result<(), Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(Failure::new(format!("\"{name}\" cannot be a context's name"))
-            .hint("use letters, digits, '-', '_' and '.'"));
+        return Err(
+            Failure::new(format!("\"{name}\" cannot be a context's name"))
+                .hint("use letters, digits, '-', '_' and '.'"),
+        );
     }
     Ok(())
 }
@@ -266,7 +265,7 @@ mod tests {
         assert_eq!(contexts.open(None).unwrap().config, one);
         assert_eq!(contexts.open(Some("two")).unwrap().config, two);
         contexts.choose("two").unwrap();
-        assert_eq!(contexts.open(None).unwrap().name, "two");
+        assert_eq!(contexts.open(None).unwrap().config, two);
         assert_eq!(
             hint_of(contexts.open(Some("three")).unwrap_err()),
             "choose one of: one, two"

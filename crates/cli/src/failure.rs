@@ -110,6 +110,7 @@ macro_rules! plain_failure {
 }
 
 plain_failure!(
+    flocker_agent::AgentError,
     flocker_control::ControlError,
     flocker_control::InitError,
     flocker_net::pki::AuthorityError,

@@ -117,10 +117,18 @@ pub(crate) fn report(views: &[OperationView], to: ReportTo) -> Result<(), Failur
     check(views)
 }
 
+fn has_failed(view: &OperationView) -> bool {
+    matches!(view.operation.status, OperationStatus::Failed { .. })
+}
+
+/// Those that did not do what they were for.
+pub(crate) fn only_failed(views: Vec<OperationView>) -> Vec<OperationView> {
+    views.into_iter().filter(has_failed).collect()
+}
+
 /// Fails when one of the operations has failed.
 pub(crate) fn check(views: &[OperationView]) -> Result<(), Failure> {
-    let failed = |view: &OperationView| matches!(view.operation.status, OperationStatus::Failed { .. });
-    match views.iter().any(failed) {
+    match views.iter().any(has_failed) {
         true => Err(Failure::Shown),
         false => Ok(()),
     }

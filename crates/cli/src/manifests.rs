@@ -5,8 +5,8 @@
 
 use crate::failure::Failure;
 use flocker_manifest::{
-    Diagnostic, FILE_BYTES_MAX, Manifest, ParseOptions, ParsedApplication, ParsedDeployment, Source,
-    parse,
+    Diagnostic, FILE_BYTES_MAX, Manifest, ParseOptions, ParsedApplication, ParsedDeployment,
+    Source, parse,
 };
 use flocker_types::ids::ApplicationName;
 use std::collections::BTreeMap;
@@ -76,23 +76,24 @@ pub(crate) fn read(
         }
     }
     if manifests.deployments.len() > 1 {
-        return Err(
-            Failure::new("these are several deployment files; one says where everything runs")
-                .hint("give one of them, with the application files that it places"),
-        );
+        return Err(Failure::new(
+            "these are several deployment files; one says where everything runs",
+        )
+        .hint("give one of them, with the application files that it places"));
     }
     Ok(manifests)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
-    let cannot = |error: std::io::Error| {
-        Failure::because(format!("cannot read {}", path.display()), &error)
-    };
+    let cannot =
+        |error: std::io::Error| Failure::because(format!("cannot read {}", path.display()), &error);
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot)?;
     // One byte more, so that the parser sees that it is too long and says so.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     String::from_utf8(bytes).map_err(|error| {
         Failure::because(format!("{} is not a text", path.display()), &error)
             .hint("manifests are YAML in UTF-8")
@@ -151,7 +152,10 @@ mod tests {
         let text = "# comment\nA=1\nexport B = two words # comment\nC=\"x # y\"\nD=''\nno line\n";
         let read = parse_env(text);
         let pairs: Vec<(&str, &str)> = read.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(pairs, [("A", "1"), ("B", "two words"), ("C", "x # y"), ("D", "")]);
+        assert_eq!(
+            pairs,
+            [("A", "1"), ("B", "two words"), ("C", "x # y"), ("D", "")]
+        );
     }
 
     #[test]

@@ -60,7 +60,9 @@ fn pick<'v, T>(
             let failure = Failure::new(format!("there is no {kind} \"{text}\""));
             known.sort();
             Err(match known.as_slice() {
-                [] => failure.hint(format!("this cluster has no {kind}s; deploy an application first")),
+                [] => failure.hint(format!(
+                    "this cluster has no {kind}s; deploy an application first"
+                )),
                 few if few.len() <= 12 => failure.hint(format!("there are: {}", few.join(", "))),
                 _ => failure.hint("`flocker status` lists all there are"),
             })
@@ -84,10 +86,16 @@ mod tests {
             .iter()
             .map(|full| {
                 let (application, name) = full.split_once('/').unwrap_or(("default", full));
-                ((*full).to_owned(), ApplicationName::new(application).unwrap(), name)
+                (
+                    (*full).to_owned(),
+                    ApplicationName::new(application).unwrap(),
+                    name,
+                )
             })
             .collect();
-        let all = split.iter().map(|(full, application, name)| (full, application, *name));
+        let all = split
+            .iter()
+            .map(|(full, application, name)| (full, application, *name));
         match pick("service", all, text, |_| false) {
             Ok(found) => Ok(found.clone()),
             Err(Failure::Told(told)) => Err(told.hint.unwrap_or_default()),
@@ -97,8 +105,14 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_enough_when_it_is_unique() {
-        assert_eq!(pick_of(&["shop/db", "blog/web"], "db"), Ok("shop/db".into()));
-        assert_eq!(pick_of(&["shop/db", "blog/db"], "blog/db"), Ok("blog/db".into()));
+        assert_eq!(
+            pick_of(&["shop/db", "blog/web"], "db"),
+            Ok("shop/db".into())
+        );
+        assert_eq!(
+            pick_of(&["shop/db", "blog/db"], "blog/db"),
+            Ok("blog/db".into())
+        );
         assert_eq!(pick_of(&["shop/db", "db"], "db"), Ok("db".into()));
         assert_eq!(pick_of(&["shop/db", "db"], "default/db"), Ok("db".into()));
     }
@@ -109,7 +123,10 @@ mod tests {
             pick_of(&["shop/db", "blog/db"], "db"),
             Err("say which: shop/db, blog/db".into())
         );
-        assert_eq!(pick_of(&["shop/db"], "web"), Err("there are: shop/db".into()));
+        assert_eq!(
+            pick_of(&["shop/db"], "web"),
+            Err("there are: shop/db".into())
+        );
         assert!(pick_of(&[], "web").unwrap_err().contains("deploy"));
     }
 }

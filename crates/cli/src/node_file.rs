@@ -109,14 +109,12 @@ impl StateDir {
     pub(crate) fn check_free(&self) -> Result<(), Failure> {
         let path = self.node_file();
         match path.exists() {
-            true => Err(
-                Failure::new("this server is a node already").hint(format!(
-                    "{} says of which cluster; choose another --state-dir, or remove {} with \
+            true => Err(Failure::new("this server is a node already").hint(format!(
+                "{} says of which cluster; choose another --state-dir, or remove {} with \
                      everything in it if that cluster is not wanted any more",
-                    path.display(),
-                    self.0.display()
-                )),
-            ),
+                path.display(),
+                self.0.display()
+            ))),
             false => Ok(()),
         }
     }
@@ -168,7 +166,9 @@ mod tests {
             port: 4523,
             control: "10.0.0.1:4523".parse().unwrap(),
             has_control: true,
-            pool: "btrfs-image:/var/lib/flocker/pool.img,size=10G".parse().unwrap(),
+            pool: "btrfs-image:/var/lib/flocker/pool.img,size=10G"
+                .parse()
+                .unwrap(),
             docker: "/var/run/docker.sock".into(),
             service_network: "10.214.0.0/16".parse().unwrap(),
             container_network: "10.213.0.0/16".parse().unwrap(),

@@ -14,7 +14,14 @@ const DURATION_UNITS: &[(&str, u64)] = &[
     ("d", 86_400_000),
 ];
 /// Units of a size, in bytes. `K`, `KB` and `KiB` all mean 1024 bytes, as in manifests.
-const SIZE_UNITS: &[(&str, u32)] = &[("", 0), ("b", 0), ("k", 10), ("m", 20), ("g", 30), ("t", 40)];
+const SIZE_UNITS: &[(&str, u32)] = &[
+    ("", 0),
+    ("b", 0),
+    ("k", 10),
+    ("m", 20),
+    ("g", 30),
+    ("t", 40),
+];
 
 /// Reads `90s`, `30m`, `1h`, `7d` or `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -115,7 +122,16 @@ mod tests {
         assert_eq!(ms("90s"), Ok(90_000));
         assert_eq!(ms("1h"), Ok(3_600_000));
         assert_eq!(ms("7d"), Ok(604_800_000));
-        for bad in ["", "h", "1", "1 h", "-1h", "1.5h", "99999999999999999999d", "300000000000d"] {
+        for bad in [
+            "",
+            "h",
+            "1",
+            "1 h",
+            "-1h",
+            "1.5h",
+            "99999999999999999999d",
+            "300000000000d",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
@@ -173,6 +189,9 @@ mod tests {
     #[test]
     fn moments_are_in_utc() {
         assert_eq!(moment(UnixMs(0)), "1970-01-01T00:00:00Z");
-        assert_eq!(moment(UnixMs(u64::MAX)), "18446744073709551615 ms after 1970");
+        assert_eq!(
+            moment(UnixMs(u64::MAX)),
+            "18446744073709551615 ms after 1970"
+        );
     }
 }

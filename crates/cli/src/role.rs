@@ -57,8 +57,8 @@ fn start_log(level: &str) -> Result<(), Failure> {
 
 fn end_by_signal(shutdown: &CancellationToken) -> Result<(), Failure> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind)
-            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+        let mut signals =
+            signal(kind).map_err(|error| Failure::because("cannot listen for signals", &error))?;
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
             if signals.recv().await.is_some() {

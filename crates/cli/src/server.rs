@@ -18,10 +18,10 @@ const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 pub(crate) fn check_root(command: &str) -> Result<(), Failure> {
     match rustix::process::geteuid().is_root() {
         true => Ok(()),
-        false => Err(
-            Failure::new(format!("`flocker {command}` starts services, which only root may"))
-                .hint("run it with sudo; or with --no-start, and start them yourself"),
-        ),
+        false => Err(Failure::new(format!(
+            "`flocker {command}` starts services, which only root may"
+        ))
+        .hint("run it with sudo; or with --no-start, and start them yourself")),
     }
 }
 
@@ -31,8 +31,10 @@ pub(crate) fn default_address() -> Result<Ipv4Addr, Failure> {
         .and_then(|socket| socket.connect(ELSEWHERE).and_then(|()| socket.local_addr()));
     match found {
         Ok(SocketAddr::V4(address)) if !address.ip().is_loopback() => Ok(*address.ip()),
-        Ok(_) => Err(Failure::new("this server has no address for other networks")
-            .hint("say by --address how the other servers reach it")),
+        Ok(_) => Err(
+            Failure::new("this server has no address for other networks")
+                .hint("say by --address how the other servers reach it"),
+        ),
         Err(error) => Err(
             Failure::because("this server has no route to other networks", &error)
                 .hint("say by --address how the other servers reach it"),
@@ -84,8 +86,11 @@ pub(crate) fn default_name() -> Result<NodeName, Failure> {
     let whole = system.nodename().to_string_lossy();
     let first = whole.split('.').next().unwrap_or_default();
     NodeName::new(first).map_err(|error| {
-        Failure::because("this server's own name cannot be its name as a node", &error)
-            .hint("give one by --name")
+        Failure::because(
+            "this server's own name cannot be its name as a node",
+            &error,
+        )
+        .hint("give one by --name")
     })
 }
 

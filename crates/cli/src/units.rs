@@ -105,15 +105,16 @@ fn systemctl(words: &[&str]) -> Result<(), Failure> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(
-        Failure::new(format!("{command} failed: {}", said.trim()))
-            .hint("`journalctl -u 'flocker-*'` may say more"),
-    )
+    Err(Failure::new(format!("{command} failed: {}", said.trim()))
+        .hint("`journalctl -u 'flocker-*'` may say more"))
 }
 
 fn unit(role: Role, program: &Path, state_dir: &Path) -> String {
     let (does, needs) = match role {
-        Role::Control => ("decides", "After=network-online.target\nWants=network-online.target"),
+        Role::Control => (
+            "decides",
+            "After=network-online.target\nWants=network-online.target",
+        ),
         Role::Agent => (
             "runs this node's containers and keeps its volumes",
             "After=network-online.target docker.service\nWants=network-online.target docker.service",
@@ -148,7 +149,11 @@ WantedBy=multi-user.target
 
 /// A path as one word of a unit.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string().replace('%', "%%").replace('$', "$$");
+    let text = path
+        .display()
+        .to_string()
+        .replace('%', "%%")
+        .replace('$', "$$");
     match text.contains([' ', '"', '\\', '\'']) {
         true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         false => text,

@@ -77,7 +77,9 @@ fn together(manifests: &Manifests) -> Vec<Diagnostic> {
 
 /// How many of them are errors.
 pub(super) fn errors_in(diagnostics: &[Diagnostic]) -> usize {
-    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let errors = diagnostics
+        .iter()
+        .filter(|one| one.severity == Severity::Error);
     errors.count()
 }
 
@@ -96,7 +98,10 @@ pub(super) fn show(diagnostics: &[Diagnostic]) {
 fn describe(kind: &Kind) -> String {
     match kind {
         Kind::Application(name, services) => {
-            format!("application \"{name}\" with {}", count(*services, "service"))
+            format!(
+                "application \"{name}\" with {}",
+                count(*services, "service")
+            )
         }
         Kind::Deployment(services, nodes) => format!(
             "deployment of {} on {}",

@@ -34,16 +34,14 @@ impl Control {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.port));
         let mut config = ControlConfig::new(listen, state.control(), node.node);
         config.advertise = Some(node.control);
-        role::run(&self.options, async |shutdown| {
-            match flocker_control::run(config, shutdown).await {
-                Err(error @ ControlError::Listen { .. }) => {
-                    Err(Failure::from(error).hint(format!(
-                        "`ss -ltnp sport = :{}` says who listens there",
-                        node.port
-                    )))
-                }
+        role::run(
+            &self.options,
+            async |shutdown| match flocker_control::run(config, shutdown).await {
+                Err(error @ ControlError::Listen { .. }) => Err(Failure::from(error).hint(
+                    format!("`ss -ltnp sport = :{}` says who listens there", node.port),
+                )),
                 other => Ok(other?),
-            }
-        })
+            },
+        )
     }
 }

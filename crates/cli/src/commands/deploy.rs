@@ -2,8 +2,8 @@
 //!
 //! Shows the plan, asks, has exactly that plan executed, and reports what came of it.
 
-use super::{Format, Global};
 use super::check;
+use super::{Format, Global};
 use crate::failure::Failure;
 use crate::follow::{self, ReportTo};
 use crate::manifests;
@@ -76,10 +76,10 @@ impl Deploy {
                     return Err(Failure::Shown);
                 }
                 None => {
-                    return Err(
-                        Failure::new("the plan needs a yes, and there is no terminal to ask at")
-                            .hint("say --yes to go ahead, or --plan to see the plan only"),
-                    );
+                    return Err(Failure::new(
+                        "the plan needs a yes, and there is no terminal to ask at",
+                    )
+                    .hint("say --yes to go ahead, or --plan to see the plan only"));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! `flocker-deploy DEPLOYMENT APPLICATION`, the command of Flocker 0.1 to 0.4, for scripts that call it.
 //!
-//! As then: the deployment comes first, nothing is asked, nothing goes to standard output, a wrong call
-//! ends with 1. Unlike then: a deployment that fails ends with 1 as well.
+//! As then: the deployment comes first, nothing is asked, success prints nothing (but progress on a
+//! terminal), a wrong call ends with 1. Unlike then: a deployment that fails ends with 1 as well.
 
 use super::deploy::{execute, read_request};
 use super::{Global, wait_for};
@@ -11,11 +11,13 @@ use crate::output;
 use crate::output::live::Progress;
 use flocker_types::plan::Plan;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// The name by which it is called.
 pub(crate) const NAME: &str = "flocker-deploy";
-const USAGE: &str = "Usage: flocker-deploy DEPLOYMENT_CONFIGURATION_PATH APPLICATION_CONFIGURATION_PATH";
+const USAGE: &str =
+    "Usage: flocker-deploy DEPLOYMENT_CONFIGURATION_PATH APPLICATION_CONFIGURATION_PATH";
 const HELP: &str = "
 Deploys without asking; the same as `flocker deploy --yes DEPLOYMENT APPLICATION`. The cluster is that of
 $FLOCKER_CONTEXT, else the current context.
@@ -57,7 +59,10 @@ fn check_exists(path: &Path) -> Result<(), Failure> {
     }
     output::note(USAGE);
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Err(Failure::new(format!("No file exists at {}", absolute.display())))
+    Err(Failure::new(format!(
+        "No file exists at {}",
+        absolute.display()
+    )))
 }
 
 async fn deploy(files: &[PathBuf]) -> Result<(), Failure> {
@@ -66,6 +71,11 @@ async fn deploy(files: &[PathBuf]) -> Result<(), Failure> {
     let plan: Plan = client.post("/v1/plan", &request).await?;
     if plan.steps.is_empty() {
         return Ok(());
+    }
+    // A script that called the old command knows it as silent.
+    if !std::io::stderr().is_terminal() {
+        let views = execute(&client, plan, Progress::Hidden).await?;
+        return follow::report(&follow::only_failed(views), ReportTo::Messages);
     }
     let views = execute(&client, plan, Progress::Shown).await?;
     follow::report(&views, ReportTo::Messages)

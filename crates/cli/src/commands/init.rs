@@ -100,9 +100,8 @@ impl NodeOptions {
         if !self.no_start {
             server::check_root(command)?;
         }
-        let state_dir = std::path::absolute(&self.state_dir).map_err(|error| {
-            Failure::because("the state directory cannot be found", &error)
-        })?;
+        let state_dir = std::path::absolute(&self.state_dir)
+            .map_err(|error| Failure::because("the state directory cannot be found", &error))?;
         let state = StateDir::new(&state_dir);
         state.check_free()?;
         let name = match &self.name {
@@ -163,7 +162,9 @@ impl Init {
             "made cluster {} with node {} at {}",
             node.cluster, node.name, node.address
         ));
-        output::note(&format!("your commands reach it by the context \"{context}\""));
+        output::note(&format!(
+            "your commands reach it by the context \"{context}\""
+        ));
         match self.node.start(Role::WITH_CONTROL, &fit.state)? {
             Started::NotYet => {}
             Started::BySystemd => {
@@ -231,8 +232,9 @@ fn issue_node(authority: &Authority, state: &StateDir, node: &NodeFile) -> Resul
 
 fn explain(error: InitError) -> Failure {
     match error {
-        error @ InitError::Overlap { .. } => Failure::of(&error)
-            .hint("choose others by --service-network and --container-network"),
+        error @ InitError::Overlap { .. } => {
+            Failure::of(&error).hint("choose others by --service-network and --container-network")
+        }
         error => error.into(),
     }
 }
@@ -240,7 +242,9 @@ fn explain(error: InitError) -> Failure {
 /// Who the user's certificate speaks for: whoever called, also through sudo.
 fn user_name() -> String {
     let set = |name| std::env::var(name).ok();
-    let name = set("SUDO_USER").or_else(|| set("USER")).or_else(|| set("LOGNAME"));
+    let name = set("SUDO_USER")
+        .or_else(|| set("USER"))
+        .or_else(|| set("LOGNAME"));
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-');
     let name: String = name.unwrap_or_default().chars().filter(allowed).collect();
     match name.is_empty() {
@@ -261,7 +265,9 @@ async fn await_ready(client: &ApiClient) -> Result<(), Failure> {
                     .iter()
                     .flat_map(|node| {
                         let agent = (!is_up(node.agent)).then_some("the agent");
-                        agent.into_iter().chain((!is_up(node.proxy)).then_some("the proxy"))
+                        agent
+                            .into_iter()
+                            .chain((!is_up(node.proxy)).then_some("the proxy"))
                     })
                     .collect();
                 if waiting.is_empty() {

@@ -84,12 +84,18 @@ impl Join {
             certificate_pem: response.certificate,
             key_pem: key.key_pem,
         };
-        Credentials::save(&directory, CredentialFiles::NODE, &issued, &response.authority)?;
+        Credentials::save(
+            &directory,
+            CredentialFiles::NODE,
+            &issued,
+            &response.authority,
+        )?;
         let network = |text: &str| {
-            text.parse().map_err(|error: flocker_core::cluster::ParseNetworkError| {
-                Failure::because("control's answer was not understood", &error)
-                    .hint("check that this program and control have the same version")
-            })
+            text.parse()
+                .map_err(|error: flocker_core::cluster::ParseNetworkError| {
+                    Failure::because("control's answer was not understood", &error)
+                        .hint("check that this program and control have the same version")
+                })
         };
         let node = NodeFile {
             cluster: response.cluster,

@@ -67,8 +67,10 @@ impl Logs {
                         None => failure,
                     })
                 }
-                Err(_) => Err(Failure::because("a line of the log was not understood", &error)
-                    .hint("check that this program and control have the same version")),
+                Err(_) => Err(
+                    Failure::because("a line of the log was not understood", &error)
+                        .hint("check that this program and control have the same version"),
+                ),
             },
         }
     }

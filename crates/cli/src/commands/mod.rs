@@ -58,7 +58,12 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// The cluster to talk to, by the name of its context [default: $FLOCKER_CONTEXT, else the
     /// current one]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
     pub(crate) context: Option<String>,
 }
 
@@ -140,9 +145,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 /// Runs a command that waits for answers.
-pub(crate) fn wait_for(
-    command: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+pub(crate) fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

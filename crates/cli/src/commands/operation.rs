@@ -64,9 +64,9 @@ fn by_prefix(view: &ClusterView, prefix: &str) -> Result<OperationId, Failure> {
             Failure::new(format!("no operation's id begins with \"{prefix}\""))
                 .hint("`flocker status` lists the latest ones; older ones need their whole id"),
         ),
-        (Some(_), Some(_)) => Err(
-            Failure::new(format!("several operations' ids begin with \"{prefix}\""))
-                .hint("write more of it"),
-        ),
+        (Some(_), Some(_)) => Err(Failure::new(format!(
+            "several operations' ids begin with \"{prefix}\""
+        ))
+        .hint("write more of it")),
     }
 }

@@ -9,7 +9,9 @@ use crate::output::table::Table;
 use crate::output::{self, Style};
 use crate::quantity::{bytes, parse_size};
 use clap::{Args, Subcommand, ValueEnum};
-use flocker_testkit::sandbox::{Sandbox as Cluster, SandboxName, SandboxRecord, SandboxSpec, Target};
+use flocker_testkit::sandbox::{
+    Sandbox as Cluster, SandboxName, SandboxRecord, SandboxSpec, Target,
+};
 use flocker_types::volume::StorageKind;
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
@@ -67,7 +69,9 @@ enum Action {
         pool_size: u64,
     },
     /// Remove a sandbox with all its data, also one that was left behind half-made
-    #[command(after_help = "Examples:\n  sudo flocker sandbox down\n  sudo flocker sandbox down --all")]
+    #[command(
+        after_help = "Examples:\n  sudo flocker sandbox down\n  sudo flocker sandbox down --all"
+    )]
     Down {
         /// The sandbox
         #[arg(value_name = "NAME", default_value = "sandbox", conflicts_with = "all")]
@@ -112,7 +116,9 @@ enum Action {
         which: Which,
     },
     /// Cut a node's network, to one other node or to all
-    #[command(after_help = "Examples:\n  sudo flocker sandbox cut n1\n  sudo flocker sandbox cut n1 n2")]
+    #[command(
+        after_help = "Examples:\n  sudo flocker sandbox cut n1\n  sudo flocker sandbox cut n1 n2"
+    )]
     Cut {
         /// The node
         node: String,
@@ -158,13 +164,14 @@ impl Sandbox {
             }
             Action::Down { name, all } => down(name, all.then(Cluster::list)).await,
             Action::List(format) => list(format),
-            Action::Shell { node, which } => {
-                shell(Cluster::open(&which.name)?.shell(&node)?)
-            }
+            Action::Shell { node, which } => shell(Cluster::open(&which.name)?.shell(&node)?),
             Action::Kill { node, role, which } => {
                 let cluster = Cluster::open(&which.name)?;
                 let hit = cluster.kill(&node, role, Signal::SIGKILL).await?;
-                let names: Vec<&str> = hit.into_iter().map(|role| role.name()).collect();
+                let names: Vec<&str> = hit
+                    .into_iter()
+                    .map(flocker_testkit::sandbox::Role::name)
+                    .collect();
                 match names.as_slice() {
                     [] => output::note(&format!("nothing of that ran on {node}")),
                     names => output::note(&format!("killed {} on {node}", names.join(", "))),
@@ -179,7 +186,9 @@ impl Sandbox {
                     None => cluster.cut_all(&node).await?,
                 }
                 let from = other.unwrap_or_else(|| "everybody".to_owned());
-                output::note(&format!("{node} and {from} do not hear each other any more"));
+                output::note(&format!(
+                    "{node} and {from} do not hear each other any more"
+                ));
                 Ok(())
             }
             Action::Heal { node, which } => {
@@ -207,7 +216,9 @@ async fn up(spec: SandboxSpec) -> Result<(), Failure> {
     output::note(&format!(
         "sandbox \"{}\" is ready after {}",
         record.name,
-        crate::quantity::milliseconds(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
+        crate::quantity::milliseconds(
+            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        )
     ));
     for node in sandbox.nodes() {
         output::data(&format!("{}\t{}", node.name, node.address))?;

@@ -103,8 +103,7 @@ impl Volume {
             Action::Restore { name } => {
                 let volume = names::volume(&view, name)?;
                 let request = RestoreVolumeRequest { volume: volume.id };
-                let _done: serde_json::Value =
-                    client.post("/v1/volumes/restore", &request).await?;
+                let _done: serde_json::Value = client.post("/v1/volumes/restore", &request).await?;
                 let name = full_name(&volume.application, volume.name.as_str());
                 output::note(&format!("{name} is kept"));
                 Ok(())
@@ -116,7 +115,9 @@ impl Volume {
 fn agreed(question: &str) -> Result<bool, Failure> {
     match output::confirm(question) {
         Some(answer) => Ok(answer == Answer::Yes),
-        None => Err(Failure::new("deleting data needs a yes, and there is no terminal to ask at")
-            .hint("say --yes if it is meant")),
+        None => Err(
+            Failure::new("deleting data needs a yes, and there is no terminal to ask at")
+                .hint("say --yes if it is meant"),
+        ),
     }
 }

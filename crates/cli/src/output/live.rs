@@ -139,7 +139,9 @@ impl Live {
         self.drawn = lines.len();
         let mut stderr = io::stderr().lock();
         // Progress that cannot be shown is no reason to fail.
-        let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        let _ = stderr
+            .write_all(text.as_bytes())
+            .and_then(|()| stderr.flush());
     }
 }
 

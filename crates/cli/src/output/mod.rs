@@ -111,7 +111,10 @@ pub(crate) fn note(text: &str) {
 
 /// As [`note`], of something that is probably not meant.
 pub(crate) fn warning(text: &str) {
-    note(&format!("{} {text}", Style::of_stderr().notable("warning:")));
+    note(&format!(
+        "{} {text}",
+        Style::of_stderr().notable("warning:")
+    ));
 }
 
 /// As [`note`], of what to do next.
@@ -164,7 +167,10 @@ mod tests {
     fn told() -> Told {
         Told {
             message: "no connection to control".to_owned(),
-            causes: vec!["cannot connect to 10.0.0.1:4523".to_owned(), "refused".to_owned()],
+            causes: vec![
+                "cannot connect to 10.0.0.1:4523".to_owned(),
+                "refused".to_owned(),
+            ],
             hint: Some("is it running?".to_owned()),
         }
     }
@@ -182,7 +188,10 @@ mod tests {
     #[test]
     fn colours_surround_the_marks_only() {
         let text = render_failure(&told(), Style::Coloured);
-        assert!(text.starts_with("\u{1b}[31merror:\u{1b}[0m no connection"), "{text:?}");
+        assert!(
+            text.starts_with("\u{1b}[31merror:\u{1b}[0m no connection"),
+            "{text:?}"
+        );
         assert_eq!(Style::Coloured.bold(""), "");
     }
 }

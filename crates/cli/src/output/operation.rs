@@ -46,11 +46,16 @@ pub(crate) fn stage(view: &OperationView) -> String {
 pub(crate) fn progress_line(view: &OperationView, rate: Option<u64>) -> String {
     let mut line = format!("{}: {}", title(view), stage(view));
     let running = view.operation.status == OperationStatus::Running;
-    match view.progress.filter(|progress| running && progress.bytes_done > 0) {
+    match view
+        .progress
+        .filter(|progress| running && progress.bytes_done > 0)
+    {
         Some(progress) => {
             line.push_str(&format!(", {}", bytes(progress.bytes_done)));
             // An estimate that turned out too low says nothing any more.
-            let total = progress.bytes_total.filter(|total| *total >= progress.bytes_done);
+            let total = progress
+                .bytes_total
+                .filter(|total| *total >= progress.bytes_done);
             if let Some(total) = total {
                 line.push_str(&format!(" of {}", bytes(total)));
             }
@@ -75,7 +80,10 @@ pub(crate) fn report(view: &OperationView, style: Style) -> String {
     let operation = &view.operation;
     let mut text = headline(view, style);
     let mut fact = |name: &str, value: String| {
-        text.push_str(&format!("  {} {value}\n", style.faint(&format!("{name:<9}"))));
+        text.push_str(&format!(
+            "  {} {value}\n",
+            style.faint(&format!("{name:<9}"))
+        ));
     };
     if !operation.rounds.is_empty() {
         fact("copied", copied(view));
@@ -117,8 +125,14 @@ pub(crate) fn report(view: &OperationView, style: Style) -> String {
 fn headline(view: &OperationView, style: Style) -> String {
     let operation = &view.operation;
     let name = style.bold(&operation.service.to_string());
-    let source = view.source_name.as_ref().map_or("its node".to_owned(), ToString::to_string);
-    let target = view.target_name.as_ref().map_or("its node".to_owned(), ToString::to_string);
+    let source = view
+        .source_name
+        .as_ref()
+        .map_or("its node".to_owned(), ToString::to_string);
+    let target = view
+        .target_name
+        .as_ref()
+        .map_or("its node".to_owned(), ToString::to_string);
     let did = match operation.kind {
         OperationKind::Start => format!("runs on {target}"),
         OperationKind::Move => format!("moved from {source} to {target}"),
@@ -129,7 +143,12 @@ fn headline(view: &OperationView, style: Style) -> String {
         OperationStatus::Succeeded => {
             let took = operation
                 .finished
-                .map(|end| format!(" in {}", milliseconds(end.0.saturating_sub(operation.started.0))))
+                .map(|end| {
+                    format!(
+                        " in {}",
+                        milliseconds(end.0.saturating_sub(operation.started.0))
+                    )
+                })
                 .unwrap_or_default();
             format!("{} {name} {did}{took}\n", style.good("ok:"))
         }

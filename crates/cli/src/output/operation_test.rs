@@ -135,27 +135,39 @@ fn titles_say_where() {
     };
     use OperationKind::{Move, Remove, Replace, Start};
     assert_eq!(title_of(Start, None, Some("n1")), "start shop/db on n1");
-    assert_eq!(title_of(Start, Some("n1"), Some("n1")), "start shop/db on n1");
-    assert_eq!(title_of(Start, Some("n1"), Some("n2")), "start shop/db n1 -> n2");
-    assert_eq!(title_of(Move, Some("n1"), Some("n2")), "move shop/db n1 -> n2");
-    assert_eq!(title_of(Replace, Some("n1"), Some("n1")), "replace shop/db on n1");
+    assert_eq!(
+        title_of(Start, Some("n1"), Some("n1")),
+        "start shop/db on n1"
+    );
+    assert_eq!(
+        title_of(Start, Some("n1"), Some("n2")),
+        "start shop/db n1 -> n2"
+    );
+    assert_eq!(
+        title_of(Move, Some("n1"), Some("n2")),
+        "move shop/db n1 -> n2"
+    );
+    assert_eq!(
+        title_of(Replace, Some("n1"), Some("n1")),
+        "replace shop/db on n1"
+    );
     assert_eq!(title_of(Remove, Some("n1"), None), "remove shop/db on n1");
 }
 
 #[test]
 fn a_report_on_a_move() {
-    insta::assert_snapshot!(report(&moved(), Style::Plain), @"");
+    insta::assert_snapshot!(report(&moved(), Style::Plain));
 }
 
 #[test]
 fn a_report_on_a_failure() {
-    insta::assert_snapshot!(report(&failed(), Style::Plain), @"");
+    insta::assert_snapshot!(report(&failed(), Style::Plain));
 }
 
 #[test]
 fn a_report_on_what_goes_on() {
     let mut view = moving();
-    insta::assert_snapshot!(report(&view, Style::Plain), @"");
+    insta::assert_snapshot!(report(&view, Style::Plain));
     view.operation.status = OperationStatus::Aborting {
         failure: Failure {
             message: "n2 is not connected".to_owned(),

@@ -60,7 +60,10 @@ pub(crate) fn summary(plan: &Plan) -> String {
 
 /// What a step means for each node that it concerns.
 fn lines(step: &PlanStep, style: Style) -> Vec<(String, String)> {
-    let name = |node: &Option<_>| node.as_ref().map_or("(no node)".to_owned(), ToString::to_string);
+    let name = |node: &Option<_>| {
+        node.as_ref()
+            .map_or("(no node)".to_owned(), ToString::to_string)
+    };
     let (source, target) = (name(&step.source_name), name(&step.target_name));
     let service = style.bold(&step.service.to_string());
     let head = |mark: String, does: String| format!("  {mark} {service} {does}\n");
@@ -74,7 +77,10 @@ fn lines(step: &PlanStep, style: Style) -> Vec<(String, String)> {
             vec![(target, line)]
         }
         OperationKind::Move => vec![
-            (source.clone(), head(style.notable("<"), format!("leaves for {target}"))),
+            (
+                source.clone(),
+                head(style.notable("<"), format!("leaves for {target}")),
+            ),
             (
                 target,
                 head(style.notable(">"), format!("comes from {source}")) + &details(step, style),
@@ -94,7 +100,10 @@ fn lines(step: &PlanStep, style: Style) -> Vec<(String, String)> {
 fn details(step: &PlanStep, style: Style) -> String {
     let mut text = String::new();
     let mut fact = |name: &str, value: String| {
-        text.push_str(&format!("      {} {value}\n", style.faint(&format!("{name:<7}"))));
+        text.push_str(&format!(
+            "      {} {value}\n",
+            style.faint(&format!("{name:<7}"))
+        ));
     };
     if step.kind == OperationKind::Start {
         fact("image", step.spec.image.clone());

@@ -6,7 +6,12 @@ use flocker_types::ids::{Epoch, Generation, NodeName, VolumeId, VolumeName};
 use flocker_types::operation::Prediction;
 use flocker_types::plan::PlannedVolume;
 
-fn step(service: &str, kind: OperationKind, source: Option<&str>, target: Option<&str>) -> PlanStep {
+fn step(
+    service: &str,
+    kind: OperationKind,
+    source: Option<&str>,
+    target: Option<&str>,
+) -> PlanStep {
     let name = |text: Option<&str>| text.map(|text| NodeName::new(text).unwrap());
     PlanStep {
         service: service.parse().unwrap(),
@@ -65,14 +70,14 @@ fn every_kind_of_step_is_shown() {
     let removed = step("shop/old", OperationKind::Remove, Some("n3"), None);
     let mut plan = plan(vec![start, moved, replaced, removed], &["shop/a", "shop/b"]);
     plan.warnings = vec!["n3 is not connected".to_owned()];
-    insta::assert_snapshot!(render(&plan, Style::Plain), @"");
+    insta::assert_snapshot!(render(&plan, Style::Plain));
 }
 
 #[test]
 fn a_start_with_data_from_elsewhere_says_so() {
     let started = step("db", OperationKind::Start, Some("n1"), Some("n2"));
     let plan = plan(vec![started], &[]);
-    insta::assert_snapshot!(render(&plan, Style::Plain), @"");
+    insta::assert_snapshot!(render(&plan, Style::Plain));
 }
 
 #[test]

@@ -43,7 +43,9 @@ pub(crate) fn render(view: &ClusterView, style: Style) -> String {
 
 /// The nodes.
 pub(crate) fn nodes(view: &ClusterView, style: Style) -> String {
-    let mut table = Table::new(&["NAME", "ADDRESS", "AGENT", "PROXY", "POOL", "FREE", "VERSION"]);
+    let mut table = Table::new(&[
+        "NAME", "ADDRESS", "AGENT", "PROXY", "POOL", "FREE", "VERSION",
+    ]);
     for node in &view.nodes {
         table.row(vec![
             node.name.to_string(),
@@ -85,7 +87,10 @@ pub(crate) fn services(view: &ClusterView, style: Style) -> String {
     for service in &view.services {
         table.row(vec![
             service.id.to_string(),
-            service.node.as_ref().map_or("-".to_owned(), ToString::to_string),
+            service
+                .node
+                .as_ref()
+                .map_or("-".to_owned(), ToString::to_string),
             state(service, view, style),
             service.cluster_address.to_string(),
             ports(service),
@@ -187,10 +192,12 @@ fn other_copies(volume: &VolumeView) -> String {
         .copies
         .iter()
         .filter(|copy| copy.node != volume.holder)
-        .map(|copy| match copy.head.is_some() && copy.head.as_ref() == head {
-            true => copy.node.to_string(),
-            false => format!("{} (older)", copy.node),
-        })
+        .map(
+            |copy| match copy.head.is_some() && copy.head.as_ref() == head {
+                true => copy.node.to_string(),
+                false => format!("{} (older)", copy.node),
+            },
+        )
         .collect();
     match copies.is_empty() {
         true => "-".to_owned(),
@@ -202,13 +209,25 @@ fn other_copies(volume: &VolumeView) -> String {
 pub(crate) fn volume(volume: &VolumeView, now: UnixMs, style: Style) -> String {
     let mut text = String::new();
     let mut fact = |name: &str, value: &str| {
-        text.push_str(&format!("{} {value}\n", style.faint(&format!("{name:<12}"))));
+        text.push_str(&format!(
+            "{} {value}\n",
+            style.faint(&format!("{name:<12}"))
+        ));
     };
-    fact("volume", &style.bold(&full_name(&volume.application, volume.name.as_str())));
+    fact(
+        "volume",
+        &style.bold(&full_name(&volume.application, volume.name.as_str())),
+    );
     fact("id", &volume.id.to_string());
-    fact("holder", &format!("{}, since epoch {}", volume.holder, volume.epoch));
+    fact(
+        "holder",
+        &format!("{}, since epoch {}", volume.holder, volume.epoch),
+    );
     let service = volume.service.as_ref();
-    fact("service", &service.map_or("-".to_owned(), ToString::to_string));
+    fact(
+        "service",
+        &service.map_or("-".to_owned(), ToString::to_string),
+    );
     fact("size", &size(volume));
     if let Some(until) = volume.destroy_after {
         let left = milliseconds(until.0.saturating_sub(now.0));

@@ -89,7 +89,7 @@ fn cluster() -> ClusterView {
 fn a_new_cluster() {
     let mut view = cluster();
     view.nodes = vec![node(1, LinkView::Never, LinkView::Never)];
-    insta::assert_snapshot!(render(&view, Style::Plain), @"");
+    insta::assert_snapshot!(render(&view, Style::Plain));
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn a_busy_cluster() {
     doomed.destroy_after = Some(UnixMs(NOW.0 + 3_600_000));
     view.volumes = vec![doomed, data()];
     view.operations = vec![moving(), moved(), failed()];
-    insta::assert_snapshot!(render(&view, Style::Plain), @"");
+    insta::assert_snapshot!(render(&view, Style::Plain));
 }
 
 #[test]
 fn one_volume() {
-    insta::assert_snapshot!(volume(&data(), NOW, Style::Plain), @"");
+    insta::assert_snapshot!(volume(&data(), NOW, Style::Plain));
 }
