@@ -120,6 +120,7 @@ impl Sandbox {
         }
         let record = SandboxRecord {
             name: spec.name.clone(),
+            machine: network::machine()?,
             subnet: network::choose_subnet(&SandboxRecord::load_all()?).await?,
             nodes: spec.nodes,
             storage: spec.storage,

@@ -11,11 +11,12 @@ use super::record::{BASE, NodePlace, SandboxRecord, Subnet};
 use crate::tool::{Tool, ToolError};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
-/// Exists while forwarding is on because of us.
-const FORWARDING_MARK: &str = ".forwarding-was-off";
+/// Begins the name of the file that exists while forwarding is on because of us.
+const FORWARDING_MARK: &str = ".forwarding-was-off-";
 
 /// Chooses addresses that neither another sandbox nor a route of this machine uses.
 pub(super) async fn choose_subnet(taken: &[SandboxRecord]) -> Result<Subnet, SandboxError> {
@@ -70,6 +71,7 @@ pub(super) async fn make_bridge(record: &SandboxRecord) -> Result<(), SandboxErr
     Tool::words(&format!("ip link set {bridge} up"))
         .run()
         .await?;
+    let_through_firewall(&bridge).await?;
     let routes = Tool::words("ip -4 route show default").run().await?;
     if routes.trim().is_empty() {
         return Ok(());
@@ -77,7 +79,7 @@ pub(super) async fn make_bridge(record: &SandboxRecord) -> Result<(), SandboxErr
     if let Err(error) = open_way_out(record).await {
         tracing::warn!(%error, "the sandbox's nodes will not reach the Internet");
     }
-    let_through_firewall(&bridge).await
+    Ok(())
 }
 
 async fn open_way_out(record: &SandboxRecord) -> Result<(), SandboxError> {
@@ -89,7 +91,7 @@ async fn open_way_out(record: &SandboxRecord) -> Result<(), SandboxError> {
     Tool::words("nft -f -").input(rules).run().await?;
     let is_on = |error| SandboxError::file("read", Path::new(FORWARDING))(error);
     if fs::read_to_string(FORWARDING).map_err(is_on)?.trim() == "0" {
-        let mark = Path::new(BASE).join(FORWARDING_MARK);
+        let mark = forwarding_mark(record.machine);
         fs::write(&mark, "").map_err(SandboxError::file("write", &mark))?;
         let path = Path::new(FORWARDING);
         fs::write(path, "1").map_err(SandboxError::file("write", path))?;
@@ -173,14 +175,25 @@ pub(super) async fn remove_bridge(record: &SandboxRecord) -> Result<(), SandboxE
 }
 
 /// Switches forwarding off again when it was us who switched it on. Called after the last sandbox.
-pub(super) fn restore_forwarding() -> Result<(), SandboxError> {
-    let mark = Path::new(BASE).join(FORWARDING_MARK);
+pub(super) fn restore_forwarding(machine: u64) -> Result<(), SandboxError> {
+    let mark = forwarding_mark(machine);
     if mark.exists() {
         let path = Path::new(FORWARDING);
         fs::write(path, "0").map_err(SandboxError::file("write", path))?;
         fs::remove_file(&mark).map_err(SandboxError::file("remove", &mark))?;
     }
     Ok(())
+}
+
+/// The network that we are in: that of the machine, or of a container that we run in.
+pub(super) fn machine() -> Result<u64, SandboxError> {
+    let path = Path::new("/proc/self/ns/net");
+    let namespace = fs::metadata(path).map_err(SandboxError::file("look at", path))?;
+    Ok(namespace.ino())
+}
+
+fn forwarding_mark(machine: u64) -> PathBuf {
+    Path::new(BASE).join(format!("{FORWARDING_MARK}{machine}"))
 }
 
 async fn remove_link(link: &str) -> Result<(), ToolError> {

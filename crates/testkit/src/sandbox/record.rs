@@ -107,6 +107,9 @@ impl std::fmt::Display for Subnet {
 pub struct SandboxRecord {
     /// Its name.
     pub name: SandboxName,
+    /// The network that its bridge is in, by the number of its namespace.
+    #[serde(default)]
+    pub machine: u64,
     /// Its addresses.
     pub subnet: Subnet,
     /// How many nodes it has; they are called n1, n2 ...
@@ -270,6 +273,7 @@ mod tests {
     fn record() -> SandboxRecord {
         SandboxRecord {
             name: "shop".parse().unwrap(),
+            machine: 1,
             subnet: Subnet { third: 255 },
             nodes: NODES_MAX,
             storage: StorageKind::Btrfs,

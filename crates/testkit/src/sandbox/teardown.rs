@@ -45,11 +45,13 @@ pub(super) async fn remove(name: &SandboxName) -> Result<(), SandboxError> {
     // The record goes last: until then, the next `down` can begin again.
     remove_tree(&directory).await?;
     let _lock = lock::take().await?;
-    if SandboxRecord::load_all()?.is_empty() {
-        network::restore_forwarding()?;
-        // Fails when there is something of somebody else in it, which then stays.
-        let _not_empty = fs::remove_dir(BASE);
+    let machine = network::machine()?;
+    let others = SandboxRecord::load_all()?;
+    if others.iter().all(|other| other.machine != machine) {
+        network::restore_forwarding(machine)?;
     }
+    // Fails while there is another sandbox in it.
+    let _not_empty = fs::remove_dir(BASE);
     Ok(())
 }
 

@@ -68,6 +68,35 @@ async fn nodes_hear_each_other_until_cut_and_again_when_healed() {
     assert!(root_reaches(&sandbox, "n2").await);
 }
 
+/// The machine's firewall as Docker sets it up, and a way to the Internet, without touching either: a
+/// network namespace stands for the machine, and another test runs in it.
+const DROPPING_MACHINE: &str = "set -e
+ip link set lo up
+ip link add d0 type veth peer name d1
+ip addr add 192.0.2.9/24 dev d0
+ip link set d0 up
+ip link set d1 up
+iptables -P FORWARD DROP
+[ $2 = inside ] || ip route add default via 192.0.2.1
+$1 --exact sandbox::nodes_hear_each_other_until_cut_and_again_when_healed
+[ \"$(iptables -S FORWARD)\" = '-P FORWARD DROP' ]
+! nft list tables | grep flk_
+[ $(cat /proc/sys/net/ipv4/ip_forward) = 0 ]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_that_drops_is_passed_and_left_as_it_was() {
+    let own = std::env::current_exe().unwrap();
+    for place in ["inside", "outside"] {
+        let run = Tool::words("unshare --net sh -c").args([DROPPING_MACHINE, "sh"]);
+        run.arg(&own)
+            .arg(place)
+            .limit(LONG * 6)
+            .run()
+            .await
+            .unwrap();
+    }
+}
+
 /// Whether this machine gets an answer (here: a refusal, which is one) from a node.
 async fn root_reaches(sandbox: &Sandbox, node: &str) -> bool {
     let address = SocketAddr::from((sandbox.node(node).unwrap().address, 9));
