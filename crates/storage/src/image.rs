@@ -26,6 +26,32 @@ const HOST_RESERVE_DIVISOR: u64 = 20;
 /// No access times: they would make every read a change to be sent.
 const MOUNT_OPTIONS: &str = "loop,noatime";
 
+/// How large an image is, at first and at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImageSize {
+    start_bytes: u64,
+    bytes_max: u64,
+}
+
+impl ImageSize {
+    /// Starts small and grows up to a limit.
+    pub(crate) fn growing_to(bytes_max: u64) -> Self {
+        Self {
+            start_bytes: bytes_max.min(START_BYTES),
+            bytes_max,
+        }
+    }
+
+    /// Has its size from the start.
+    #[cfg(any(test, feature = "test-pools"))]
+    pub(crate) fn fixed(bytes: u64) -> Self {
+        Self {
+            start_bytes: bytes,
+            bytes_max: bytes,
+        }
+    }
+}
+
 /// A mounted image.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
@@ -41,15 +67,16 @@ impl ImageFile {
     pub(crate) async fn open(
         file: &Path,
         mount: &Path,
-        bytes_max: u64,
+        size: ImageSize,
     ) -> Result<Self, StorageErrorKind> {
+        let bytes_max = size.bytes_max;
         if bytes_max < IMAGE_BYTES_MIN {
             let why = format!("a pool needs at least {IMAGE_BYTES_MIN} bytes, not {bytes_max}");
             let error = io::Error::new(io::ErrorKind::InvalidInput, why);
             return Err(io_at("make", file)(error));
         }
         if !file.exists() {
-            make(file, bytes_max.min(START_BYTES)).await?;
+            make(file, size.start_bytes).await?;
         }
         std::fs::create_dir_all(mount).map_err(io_at("make", mount))?;
         let file = file.canonicalize().map_err(io_at("find", file))?;
@@ -215,6 +242,75 @@ fn check_backing(device: &Path, file: &Path) -> Result<(), StorageErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Unmounts whatever happens.
+    struct Mounted(ImageFile);
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            self.0.unmount().expect("nothing uses it");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_grows_keeps_its_data_and_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, mount) = (
+            directory.path().join("image"),
+            directory.path().join("mount"),
+        );
+        let size = ImageSize {
+            start_bytes: 256 << 20,
+            bytes_max: 700 << 20,
+        };
+        let open = || async { Mounted(ImageFile::open(&file, &mount, size).await.unwrap()) };
+        let image = open().await;
+        let data = crate::conformance::files::noise(1, 50 << 20);
+        std::fs::write(mount.join("data"), &data).unwrap();
+        let before = measure(&mount).unwrap();
+        let promised = image.0.with_room_to_grow(before);
+        for _ in 0..4 {
+            image.0.grow_if_needed().await.unwrap();
+        }
+        let after = measure(&mount).unwrap();
+        assert!(
+            before.size_bytes <= 256 << 20 && after.size_bytes > 690 << 20,
+            "{after:?}"
+        );
+        assert!(after.size_bytes <= size.bytes_max);
+        assert!(promised.free_bytes <= after.free_bytes + (10 << 20));
+        // As after a crash of the process: it is mounted still.
+        std::mem::forget(open().await);
+        drop(image);
+        // As after a crash in the middle of growing: the file is larger than the filesystem.
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .and_then(|file| file.set_len(800 << 20))
+            .unwrap();
+        let image = open().await;
+        assert!(measure(&mount).unwrap().size_bytes > 790 << 20);
+        assert!(std::fs::read(mount.join("data")).unwrap() == data);
+        drop(image);
+        assert_eq!(loop_device_at(&mount).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn another_filesystem_at_the_mount_point_is_not_taken_for_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, mount) = (
+            directory.path().join("image"),
+            directory.path().join("mount"),
+        );
+        let size = ImageSize::fixed(IMAGE_BYTES_MIN);
+        let _image = Mounted(ImageFile::open(&file, &mount, size).await.unwrap());
+        let other = directory.path().join("other");
+        let error = ImageFile::open(&other, &mount, size).await.unwrap_err();
+        assert!(
+            error.to_string().contains("mounted there instead"),
+            "{error}"
+        );
+    }
 
     const TABLE: &str = "\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

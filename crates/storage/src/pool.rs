@@ -4,7 +4,7 @@
 //! the pool is the stores' business.
 
 use crate::btrfs::{BtrfsStore, SendProtocol};
-use crate::image::ImageFile;
+use crate::image::{ImageFile, ImageSize};
 use crate::volume_store::{StorageError, StorageErrorKind, StorageOperation, VolumeStore, io_at};
 use crate::zfs::{self, ZfsStore};
 use std::fmt;
@@ -187,8 +187,8 @@ impl Pool {
                 file,
                 size_bytes_max,
             } => {
-                let bytes_max = size_bytes_max.unwrap_or(u64::MAX >> 1);
-                let image = ImageFile::open(file, &directory.join("pool"), bytes_max).await;
+                let size = ImageSize::growing_to(size_bytes_max.unwrap_or(u64::MAX >> 1));
+                let image = ImageFile::open(file, &directory.join("pool"), size).await;
                 let image = Arc::new(image.map_err(failed)?);
                 let store = BtrfsStore::open(image.mount(), SendProtocol::One).await?;
                 (Arc::new(store.in_image(Arc::clone(&image))), Some(image))

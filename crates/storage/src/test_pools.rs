@@ -4,7 +4,7 @@
 //! needs root. Whatever a failing test leaves, dropping the pool unmounts and deletes it.
 
 use crate::btrfs::{BtrfsStore, SendProtocol};
-use crate::image::ImageFile;
+use crate::image::{ImageFile, ImageSize};
 use crate::volume_store::{StorageErrorKind, VolumeStore, io_at};
 use crate::zfs::ZfsStore;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl BtrfsTestPool {
             .map_err(|error| StorageErrorKind::io("make a temporary directory", error))?;
         let file = directory.path().join("image");
         let mount = directory.path().join("mount");
-        let image = ImageFile::open(&file, &mount, size_mib << 20).await?;
+        let image = ImageFile::open(&file, &mount, ImageSize::fixed(size_mib << 20)).await?;
         Ok(Self {
             image,
             _directory: directory,
