@@ -20,6 +20,8 @@ mod readiness;
 mod run;
 mod shell;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use config::AgentConfig;

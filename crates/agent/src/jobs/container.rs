@@ -5,7 +5,6 @@ use crate::readiness::Ports;
 use crate::run::Node;
 use flocker_core::agent::JobOutcome;
 use flocker_runtime::{ContainerRequest, ContainerRun, ImageInfo, MountRequest};
-use flocker_storage::{StorageError, StorageErrorKind, StorageOperation};
 use flocker_types::ids::ServiceId;
 use flocker_types::task::{
     ContainerSpec, Failure, IncomingVolume, Peer, Prepared, Retry, TaskProgress, VolumeClaim,
@@ -13,7 +12,6 @@ use flocker_types::task::{
 use flocker_types::volume::{Role, VolumeCopy};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use tokio::sync::watch;
 
 /// Room that must be left on a pool after what is announced has been received, in bytes.
@@ -142,9 +140,6 @@ pub(super) async fn run(
     }
     let image = image::present(node, wish.container).await?;
     let mounts = mounts(node, wish.container).await?;
-    for mount in &mounts {
-        check_directory(&mount.source)?;
-    }
     let ports = Ports::of(&wish.container.spec, &image.exposed_ports);
     node.watcher.remember_ports(wish.service, ports);
     let request = wish.request(&image, mounts);
@@ -194,17 +189,4 @@ async fn claim_volume(node: &Node, claim: &VolumeClaim) -> Result<VolumeCopy, Fa
             .map_err(storage_failure)?;
     }
     super::copy_of(node, id).await
-}
-
-/// A pool whose disk has gone shows an empty mount point; a container must not start on that.
-fn check_directory(path: &Path) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let missing = StorageError {
-        operation: StorageOperation::Read,
-        volume: None,
-        kind: StorageErrorKind::WrongRole(format!("{} is not there", path.display())),
-    };
-    Err(storage_failure(missing))
 }
