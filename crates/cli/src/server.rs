@@ -152,8 +152,9 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let engine = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 16];
-            stream.read_exact(&mut request).unwrap();
+            let mut request = [0; 4_096];
+            let length = stream.read(&mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET /_ping "));
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nOK").unwrap();
         });
         check_engine(&socket).unwrap();
