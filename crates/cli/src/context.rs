@@ -37,6 +37,13 @@ pub(crate) struct Context {
     pub(crate) client: ApiClient,
 }
 
+/// Whom files belong to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    user: u32,
+    group: u32,
+}
+
 /// A user's contexts.
 #[derive(Debug, Clone)]
 pub(crate) struct Contexts {
@@ -55,6 +62,44 @@ impl Contexts {
             None => Err(Failure::new("there is no place for certificates of yours")
                 .hint("set HOME or XDG_CONFIG_HOME")),
         }
+    }
+
+    /// Those of the user who has called through sudo, when these are others than root's own.
+    pub(crate) fn of_user_behind_sudo() -> Option<(Self, Owner)> {
+        let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+        let owner = Owner {
+            user: id("SUDO_UID")?,
+            group: id("SUDO_GID")?,
+        };
+        let root = rustix::process::geteuid().is_root();
+        let user = nix::unistd::User::from_uid(owner.user.into()).ok()??;
+        let own_home = std::env::var_os("HOME").unwrap_or_default();
+        let other =
+            root && owner.user != 0 && user.dir.is_dir() && user.dir != Path::new(&own_home);
+        let contexts = Self::in_directory(user.dir.join(".config/flocker"));
+        other.then_some((contexts, owner))
+    }
+
+    /// Gives everything to its user.
+    pub(crate) fn give_to(&self, owner: Owner) -> Result<(), Failure> {
+        let config = self.directory.parent().into_iter().map(Path::to_owned);
+        let mut todo: Vec<PathBuf> = config.chain([self.directory.clone()]).collect();
+        // `.config` itself may be new; what else is in it is none of our business.
+        let mut inside = vec![self.directory.clone()];
+        while let Some(directory) = inside.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    inside.push(entry.path());
+                }
+                todo.push(entry.path());
+            }
+        }
+        for path in todo {
+            std::os::unix::fs::lchown(&path, Some(owner.user), Some(owner.group)).map_err(
+                |error| Failure::because(format!("cannot give {} away", path.display()), &error),
+            )?;
+        }
+        Ok(())
     }
 
     fn in_directory(directory: PathBuf) -> Self {

@@ -85,8 +85,10 @@ pub(crate) fn read(
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
-    let cannot =
-        |error: std::io::Error| Failure::because(format!("cannot read {}", path.display()), &error);
+    let cannot = |error: std::io::Error| {
+        Failure::because(format!("cannot read {}", path.display()), &error)
+            .hint("check the path, and that you may read the file")
+    };
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot)?;

@@ -16,11 +16,43 @@ pub(crate) fn service<'v>(view: &'v ClusterView, text: &str) -> Result<&'v Servi
     pick("service", all, text, |_| false)
 }
 
+/// Which volumes of a name are meant: one that is to be deleted has lost its name to a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those in use; where there is none, those that are to be deleted.
+    Kept,
+    /// Those that are to be deleted.
+    Doomed,
+}
+
 /// The volume that is meant; its id is understood too.
-pub(crate) fn volume<'v>(view: &'v ClusterView, text: &str) -> Result<&'v VolumeView, Failure> {
+pub(crate) fn volume<'v>(
+    view: &'v ClusterView,
+    text: &str,
+    wanted: Wanted,
+) -> Result<&'v VolumeView, Failure> {
+    let of = |wanted: Wanted| match wanted {
+        Wanted::Kept => volume_among(view, text, |volume| volume.destroy_after.is_none()),
+        Wanted::Doomed => volume_among(view, text, |volume| volume.destroy_after.is_some()),
+    };
+    match wanted {
+        Wanted::Kept => of(Wanted::Kept).or_else(|failure| of(Wanted::Doomed).map_err(|_| failure)),
+        Wanted::Doomed => of(Wanted::Doomed).map_err(|failure| {
+            failure
+                .hint("only a volume that is to be deleted can be restored; see flocker volume ls")
+        }),
+    }
+}
+
+fn volume_among<'v>(
+    view: &'v ClusterView,
+    text: &str,
+    meant: impl Fn(&VolumeView) -> bool,
+) -> Result<&'v VolumeView, Failure> {
     let all = view
         .volumes
         .iter()
+        .filter(|volume| meant(volume))
         .map(|volume| (volume, &volume.application, volume.name.as_str()));
     pick("volume", all, text, |volume: &VolumeView| {
         volume.id.to_string() == text || volume.id.short() == text

@@ -211,7 +211,21 @@ impl Init {
             role: Member::User(user_name()),
         };
         let issued = authority.issue(&identity, USER_VALIDITY)?;
-        contexts.save(context, &config, &issued, authority.certificate_pem())?;
+        let authority_pem = authority.certificate_pem();
+        contexts.save(context, &config, &issued, authority_pem)?;
+        if let Some((behind, owner)) = Contexts::of_user_behind_sudo() {
+            // The cluster is made; a home that cannot be written shall not undo it.
+            let saved = behind
+                .check_free(context)
+                .and_then(|()| behind.save(context, &config, &issued, authority_pem))
+                .and_then(|()| behind.give_to(owner));
+            if let Err(Failure::Told(told)) = saved {
+                output::warning(&format!(
+                    "only root can reach the cluster: {}",
+                    told.message
+                ));
+            }
+        }
         fit.state.save(&node)?;
         Ok(node)
     }

@@ -2,13 +2,11 @@
 
 use super::{Format, Global};
 use crate::failure::Failure;
-use crate::follow::{self, ReportTo};
-use crate::names::{self, full_name};
-use crate::output::live::Progress;
+use crate::names::{self, Wanted, full_name};
 use crate::output::{self, Answer, Style, status};
 use crate::quantity::{milliseconds, parse_duration};
 use clap::{Args, Subcommand};
-use flocker_types::api::{ClusterView, RemoveVolumeRequest, RestoreVolumeRequest, Started};
+use flocker_types::api::{ClusterView, RemoveVolumeRequest, RestoreVolumeRequest};
 use std::time::Duration;
 
 /// List, inspect, delete and restore volumes
@@ -66,14 +64,14 @@ impl Volume {
             Action::Ls(format) if format.json => output::json(&view.volumes),
             Action::Ls(_) => output::data(&status::volumes(&view, Style::of_stdout())),
             Action::Inspect { name, format } => {
-                let volume = names::volume(&view, name)?;
+                let volume = names::volume(&view, name, Wanted::Kept)?;
                 if format.json {
                     return output::json(volume);
                 }
                 output::data(&status::volume(volume, view.at, Style::of_stdout()))
             }
             Action::Rm { name, grace, yes } => {
-                let volume = names::volume(&view, name)?;
+                let volume = names::volume(&view, name, Wanted::Kept)?;
                 let name = full_name(&volume.application, volume.name.as_str());
                 let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                 let copies = crate::quantity::count(volume.copies.len(), "copy");
@@ -90,10 +88,7 @@ impl Volume {
                     volume: volume.id,
                     grace_ms,
                 };
-                let started: Started = client.post("/v1/volumes/remove", &request).await?;
-                let views =
-                    follow::to_the_end(&client, &started.operations, Progress::Shown).await?;
-                follow::report(&views, ReportTo::Messages)?;
+                let () = client.post("/v1/volumes/remove", &request).await?;
                 output::note(&format!(
                     "{name} will be deleted in {}; until then: flocker volume restore {name}",
                     milliseconds(grace_ms)
@@ -101,9 +96,9 @@ impl Volume {
                 Ok(())
             }
             Action::Restore { name } => {
-                let volume = names::volume(&view, name)?;
+                let volume = names::volume(&view, name, Wanted::Doomed)?;
                 let request = RestoreVolumeRequest { volume: volume.id };
-                let _done: serde_json::Value = client.post("/v1/volumes/restore", &request).await?;
+                let () = client.post("/v1/volumes/restore", &request).await?;
                 let name = full_name(&volume.application, volume.name.as_str());
                 output::note(&format!("{name} is kept"));
                 Ok(())

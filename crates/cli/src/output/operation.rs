@@ -114,6 +114,7 @@ pub(crate) fn report(view: &OperationView, style: Style) -> String {
     let phases: Vec<String> = operation
         .phase_ms
         .iter()
+        .filter(|(_, ms)| **ms > 0)
         .map(|(phase, ms)| format!("{phase} {}", milliseconds(*ms)))
         .collect();
     if !phases.is_empty() {
@@ -137,7 +138,7 @@ fn headline(view: &OperationView, style: Style) -> String {
         OperationKind::Start => format!("runs on {target}"),
         OperationKind::Move => format!("moved from {source} to {target}"),
         OperationKind::Replace => format!("was replaced on {target}"),
-        OperationKind::Remove => format!("was removed from {source}; its volumes are kept"),
+        OperationKind::Remove => format!("was removed from {source}"),
     };
     match &operation.status {
         OperationStatus::Succeeded => {
@@ -150,7 +151,13 @@ fn headline(view: &OperationView, style: Style) -> String {
                     )
                 })
                 .unwrap_or_default();
-            format!("{} {name} {did}{took}\n", style.good("ok:"))
+            let kept = match operation.kind == OperationKind::Remove
+                && !operation.spec.mounts.is_empty()
+            {
+                true => "; its volumes are kept",
+                false => "",
+            };
+            format!("{} {name} {did}{took}{kept}\n", style.good("ok:"))
         }
         OperationStatus::Failed { failure, phase } => {
             let mut text = format!(

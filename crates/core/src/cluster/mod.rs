@@ -143,7 +143,7 @@ impl State {
     ) -> Option<&VolumeRecord> {
         self.volumes
             .values()
-            .find(|v| v.application == *application && v.name == *name)
+            .find(|v| v.application == *application && v.name == *name && v.destroy_after.is_none())
     }
 
     /// A node as a person may name it: by name, address or id.

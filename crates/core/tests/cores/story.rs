@@ -1,6 +1,8 @@
 //! Moves, told as ARCHITECTURE.md tells them, on the cores alone.
 
 use crate::world::{World, database, deployment, node_id, service};
+use flocker_core::control::{Request, Response};
+use flocker_types::api::{RemoveVolumeRequest, RestoreVolumeRequest};
 use flocker_types::operation::{OperationStatus, Phase};
 use flocker_types::volume::Role;
 
@@ -107,6 +109,44 @@ fn a_removed_service_finds_its_data_on_whichever_node() {
     world.deploy(&deployment(&[(database("db", 5432), "n3")], &NODES));
     assert_eq!(world.runs_on("db"), Some(node_id(3)));
     assert_eq!(world.read("db"), vec![7]);
+}
+
+#[test]
+fn a_volume_that_waits_for_its_deletion_has_given_up_its_name() {
+    let mut world = world_with_database();
+    world.write("db", 1);
+    world.begin_remove("db");
+    world.settle();
+    let state = world.control.as_ref().unwrap().state();
+    let volume = *state.volumes.keys().next().unwrap();
+    let doom = || {
+        Request::RemoveVolume(RemoveVolumeRequest {
+            volume,
+            grace_ms: 3_600_000,
+        })
+    };
+    let restore = || Request::RestoreVolume(RestoreVolumeRequest { volume });
+    let mut ask = |world: &mut World, request| {
+        let number = world.ask(request);
+        world.replies.remove(&number).unwrap()
+    };
+    assert_eq!(ask(&mut world, doom()), Ok(Response::Done));
+    assert_eq!(ask(&mut world, restore()), Ok(Response::Done));
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &NODES));
+    assert_eq!(world.read("db"), vec![1], "it was taken back");
+
+    world.begin_remove("db");
+    world.settle();
+    assert_eq!(ask(&mut world, doom()), Ok(Response::Done));
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &NODES));
+    assert_eq!(world.read("db"), Vec::<u64>::new(), "a new volume");
+    assert!(ask(&mut world, restore()).is_err(), "the name is taken");
+    world.pass_ms(3_700_000);
+    world.settle();
+    assert!(world.runs_on("db").is_some());
+    let state = world.control.as_ref().unwrap().state();
+    assert!(!state.volumes.contains_key(&volume));
+    assert_eq!(state.volumes.len(), 1);
 }
 
 #[test]
