@@ -217,10 +217,14 @@ impl Contexts {
         let text = toml::to_string(config)
             .map_err(|error| Failure::because("the context cannot be written", &error))?;
         write_secret(&self.config_file(name), &text)?;
-        if self.current().is_none() {
-            self.choose(name)?;
+        match self.current() {
+            Some(_) => Ok(()),
+            // Whoever makes another context at the same time may be first.
+            None => self.choose(name).or_else(|failure| match self.current() {
+                Some(_) => Ok(()),
+                None => Err(failure),
+            }),
         }
-        Ok(())
     }
 
     /// Makes a context the current one.

@@ -69,7 +69,7 @@ impl Deploy {
             output::note(&plan::render(&plan, Style::of_stderr()));
         }
         if !self.yes {
-            match output::confirm("Do this?") {
+            match output::confirm("\nDo this?") {
                 Some(Answer::Yes) => {}
                 Some(Answer::No) => {
                     output::note("nothing was changed");

@@ -5,14 +5,17 @@ use super::operation::{progress_line, stage, title};
 use super::{Style, note};
 use flocker_types::api::OperationView;
 use flocker_types::ids::OperationId;
-use std::collections::BTreeMap;
+use flocker_types::operation::Phase;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Lines that are redrawn at most; further operations are counted.
 const LINES_MAX: usize = 16;
 /// A rate is known only after this long, in milliseconds.
 const RATE_MS_MIN: u128 = 500;
+/// A rate is that of so much time.
+const RATE_WINDOW: Duration = Duration::from_secs(4);
 
 /// Shows how far operations are.
 #[derive(Debug)]
@@ -39,28 +42,67 @@ pub(crate) enum Progress {
     Hidden,
 }
 
-/// How fast bytes come.
-#[derive(Debug, Clone, Copy)]
+/// How fast the bytes of one round come.
+#[derive(Debug)]
 struct Pace {
-    since: Instant,
-    bytes_then: u64,
-    bytes_last: u64,
+    round: (Phase, usize),
+    /// What control last said of the round before; it says so until the new one has news.
+    stale: Option<u64>,
+    /// Within [`RATE_WINDOW`].
+    samples: VecDeque<(Instant, u64)>,
 }
 
 impl Pace {
-    fn rate(&mut self, bytes: u64, now: Instant) -> Option<u64> {
-        if bytes < self.bytes_last {
-            // The next round has begun.
-            (self.since, self.bytes_then) = (now, bytes);
+    fn new(round: (Phase, usize)) -> Self {
+        Self {
+            round,
+            stale: None,
+            samples: VecDeque::new(),
         }
-        self.bytes_last = bytes;
-        let elapsed_ms = now.duration_since(self.since).as_millis();
-        if elapsed_ms < RATE_MS_MIN {
-            return None;
-        }
-        let rate = u128::from(bytes.saturating_sub(self.bytes_then)) * 1_000 / elapsed_ms;
-        u64::try_from(rate).ok()
     }
+
+    /// Takes note of what is done; says how fast it goes, in bytes a second, once that is known.
+    fn note(&mut self, round: (Phase, usize), bytes: u64, now: Instant) -> Seen {
+        if round != self.round {
+            self.stale = self.samples.back().map(|(_, bytes)| *bytes);
+            self.round = round;
+            self.samples.clear();
+        }
+        if self.stale == Some(bytes) {
+            return Seen::NothingNew;
+        }
+        self.stale = None;
+        if self.samples.back().is_some_and(|(_, last)| bytes < *last) {
+            self.samples.clear();
+        }
+        self.samples.push_back((now, bytes));
+        let first = loop {
+            match self.samples.front() {
+                Some((at, _))
+                    if self.samples.len() > 2 && now.duration_since(*at) > RATE_WINDOW =>
+                {
+                    self.samples.pop_front();
+                }
+                Some(first) => break *first,
+                None => return Seen::NothingNew,
+            }
+        };
+        let elapsed_ms = now.duration_since(first.0).as_millis();
+        if elapsed_ms < RATE_MS_MIN {
+            return Seen::Rate(None);
+        }
+        let rate = u128::from(bytes.saturating_sub(first.1)) * 1_000 / elapsed_ms;
+        Seen::Rate(u64::try_from(rate).ok())
+    }
+}
+
+/// What a look at the progress showed.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// What is said is of an earlier round.
+    NothingNew,
+    /// Bytes of this round, and their rate once it is known.
+    Rate(Option<u64>),
 }
 
 impl Live {
@@ -107,14 +149,19 @@ impl Live {
         let now = Instant::now();
         let mut lines = Vec::new();
         for view in views.filter(|view| view.operation.finished.is_none()) {
+            let operation = &view.operation;
+            let round = (operation.phase, operation.rounds.len());
             let bytes = view.progress.map_or(0, |progress| progress.bytes_done);
-            let pace = self.pace.entry(view.operation.id).or_insert(Pace {
-                since: now,
-                bytes_then: bytes,
-                bytes_last: bytes,
+            let pace = self.pace.entry(operation.id);
+            let pace = pace.or_insert_with(|| Pace::new(round));
+            lines.push(match pace.note(round, bytes, now) {
+                Seen::Rate(rate) => progress_line(view, rate),
+                Seen::NothingNew => {
+                    let mut view = view.clone();
+                    view.progress = None;
+                    progress_line(&view, None)
+                }
             });
-            let rate = pace.rate(bytes, now);
-            lines.push(progress_line(view, rate));
         }
         if lines.len() > LINES_MAX {
             let more = lines.len() - (LINES_MAX - 1);
@@ -157,20 +204,38 @@ fn columns() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    const FIRST: (Phase, usize) = (Phase::Copy, 0);
+    const SECOND: (Phase, usize) = (Phase::Copy, 1);
 
     #[test]
-    fn a_rate_is_of_the_round_that_goes_on() {
+    fn a_rate_is_of_the_last_seconds() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut pace = Pace {
-            since: start,
-            bytes_then: 0,
-            bytes_last: 0,
-        };
-        assert_eq!(pace.rate(100, after(100)), None);
-        assert_eq!(pace.rate(1_000, after(1_000)), Some(1_000));
-        assert_eq!(pace.rate(10, after(1_100)), None, "a new round");
-        assert_eq!(pace.rate(2_010, after(2_100)), Some(2_000));
+        let mut pace = Pace::new(FIRST);
+        assert_eq!(pace.note(FIRST, 0, start), Seen::Rate(None));
+        assert_eq!(pace.note(FIRST, 100, after(100)), Seen::Rate(None));
+        assert_eq!(
+            pace.note(FIRST, 1_000, after(1_000)),
+            Seen::Rate(Some(1_000))
+        );
+        assert_eq!(
+            pace.note(FIRST, 9_000, after(5_000)),
+            Seen::Rate(Some(2_000))
+        );
+    }
+
+    #[test]
+    fn a_new_round_begins_with_its_own_bytes() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(FIRST);
+        pace.note(FIRST, 5_000, start);
+        assert_eq!(pace.note(SECOND, 5_000, after(1_000)), Seen::NothingNew);
+        assert_eq!(pace.note(SECOND, 10, after(1_100)), Seen::Rate(None));
+        assert_eq!(
+            pace.note(SECOND, 2_010, after(2_100)),
+            Seen::Rate(Some(2_000))
+        );
     }
 }
