@@ -1,0 +1,49 @@
+//! A database is deployed and moved with its data, and is reached by every node all the time.
+
+use crate::support::databases::{connect, number};
+use crate::support::{Cluster, THREE, manifests};
+use flocker_testkit::images::Image;
+use flocker_types::operation::Phase;
+
+const PORT: u16 = 5432;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_moves_with_its_data_and_answers_at_every_node() {
+    let cluster = Cluster::up(&[Image::Postgres]).await;
+    let on = |node| {
+        let rest = THREE.into_iter().filter(move |other| *other != node);
+        let mut nodes: Vec<(&str, &[&str])> = vec![(node, &["db"])];
+        nodes.extend(rest.map(|other| (other, &[][..])));
+        [manifests::postgres(PORT), manifests::nodes(&nodes)]
+    };
+    cluster.deploy(&on("n1")).await;
+    assert_eq!(cluster.assert_one_running_copy("db").await, "n1");
+    let client = connect(&cluster.postgres_at("n1", PORT)).await.unwrap();
+    let script = "CREATE TABLE t (n bigint); INSERT INTO t VALUES (41)";
+    client.batch_execute(script).await.unwrap();
+    for node in THREE {
+        let client = connect(&cluster.postgres_at(node, PORT)).await.unwrap();
+        assert_eq!(number(&client, "SELECT n FROM t").await, 41, "by {node}");
+    }
+
+    let moved = cluster.start_deploy(&on("n2")).await[0];
+    let seen = cluster.wait_phase(moved, Phase::Hold).await;
+    // Opened while nothing may be listening: held, not refused.
+    let begun = std::time::Instant::now();
+    let during = connect(&cluster.postgres_at("n3", PORT)).await.unwrap();
+    let waited = begun.elapsed();
+    assert_eq!(number(&during, "SELECT n FROM t").await, 41);
+    let moved = cluster.wait_success(moved).await.operation;
+    assert_eq!(cluster.assert_one_running_copy("db").await, "n2");
+    println!(
+        "connection opened in phase {seen} waited {waited:.1?}; pause {:?} ms, predicted {:?}, \
+         held {:?}, phases {:?}",
+        moved.pause_ms, moved.predicted, moved.held, moved.phase_ms
+    );
+    for node in THREE {
+        let client = connect(&cluster.postgres_at(node, PORT)).await.unwrap();
+        assert_eq!(number(&client, "SELECT n FROM t").await, 41, "by {node}");
+    }
+    let again = cluster.plan(&on("n2")).await.unwrap();
+    assert!(again.steps.is_empty(), "nothing to do: {again:#?}");
+}
