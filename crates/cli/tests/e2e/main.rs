@@ -4,5 +4,16 @@
 //! sandbox, prints what it measured, and takes the sandbox down however it ends. How much the long
 //! ones do is set by the variables that [`support::settings`] reads.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this is a test: it fails by panicking and prints what it measured"
+)]
+
+mod crash;
+mod known_failures;
+mod long;
 mod moves;
+mod services;
+mod shop;
 mod support;

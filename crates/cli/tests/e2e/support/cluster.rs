@@ -49,7 +49,11 @@ impl Cluster {
         // What a killed run with the same process number left, if anything.
         Sandbox::down(&spec.name).await.unwrap();
         let sandbox = SandboxGuard::up(&spec, PROGRAM.as_ref()).await.unwrap();
-        let sockets: Vec<_> = sandbox.nodes().iter().map(NodePlace::docker_socket).collect();
+        let sockets: Vec<_> = sandbox
+            .nodes()
+            .iter()
+            .map(NodePlace::docker_socket)
+            .collect();
         images::provide(&sockets, images).await.unwrap();
         println!("sandbox {} up in {:.1?}", spec.name, begun.elapsed());
         let control = SocketAddr::from((sandbox.nodes()[0].address, CONTROL_PORT));
@@ -113,7 +117,10 @@ impl Cluster {
         let what = "every operation to end";
         wait::until::<_, WaitError, _, _>(what, limit, || async {
             let view = self.view().await;
-            let open = view.operations.iter().any(|one| one.operation.finished.is_none());
+            let open = view
+                .operations
+                .iter()
+                .any(|one| one.operation.finished.is_none());
             Ok((!open).then_some(()))
         })
         .await
@@ -142,7 +149,8 @@ impl Drop for Cluster {
 fn context_directory(sandbox: &Sandbox) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".config");
     let base = std::env::var_os("XDG_CONFIG_HOME").map_or_else(home, PathBuf::from);
-    base.join("flocker/contexts").join(sandbox.record().context())
+    base.join("flocker/contexts")
+        .join(sandbox.record().context())
 }
 
 /// The logs of Flocker's processes, shown when a test fails.

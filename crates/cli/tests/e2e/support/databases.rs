@@ -43,7 +43,9 @@ pub(crate) async fn number(client: &Client, query: &str) -> i64 {
 pub(crate) async fn redis(address: SocketAddr, command: &str) -> std::io::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .await?;
         let mut answer = vec![0; ANSWER_BYTES_MAX];
         let length = stream.read(&mut answer).await?;
         let text = String::from_utf8_lossy(&answer[..length]).into_owned();
@@ -66,4 +68,13 @@ pub(crate) async fn await_redis(address: SocketAddr, command: &str, expected: &s
     })
     .await
     .unwrap();
+}
+
+/// Waits until a PostgreSQL takes queries: its port is open a moment before that.
+pub(crate) async fn wait_until_it_answers(config: &Config) -> Client {
+    wait::until::<_, WaitError, _, _>("PostgreSQL to answer", LIMIT, || async {
+        Ok(connect(config).await.ok())
+    })
+    .await
+    .unwrap()
 }

@@ -9,6 +9,7 @@ pub(crate) mod engines;
 pub(crate) mod manifests;
 pub(crate) mod operations;
 pub(crate) mod settings;
+pub(crate) mod web;
 
 pub(crate) use cluster::{Cluster, THREE};
 

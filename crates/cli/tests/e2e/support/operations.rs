@@ -2,14 +2,12 @@
 
 use super::manifests::{self, File};
 use super::{Cluster, LIMIT};
+use flocker_net::client::ClientError;
 use flocker_testkit::wait::{self, WaitError};
-use flocker_types::api::{
-    DeployRequest, MoveRequest, OperationView, RemoveRequest, ServiceView, Started,
-};
+use flocker_types::api::{DeployRequest, MoveRequest, OperationView, ServiceView, Started};
 use flocker_types::ids::{OperationId, ServiceId};
 use flocker_types::operation::{OperationStatus, Phase};
 use flocker_types::plan::Plan;
-use flocker_net::client::ClientError;
 use std::time::{Duration, Instant};
 
 /// Between two looks at an operation whose phase matters.
@@ -56,14 +54,6 @@ impl Cluster {
         self.wait_success(id).await
     }
 
-    /// Stops a service; its volumes stay.
-    pub(crate) async fn remove(&self, service: &str) -> OperationView {
-        let service = service.parse().unwrap();
-        let request = RemoveRequest { service };
-        let started: Result<Started, _> = self.api.post("/v1/services/remove", &request).await;
-        self.wait_success(started.unwrap().operations[0]).await
-    }
-
     /// An operation as it is now; none when control does not answer.
     pub(crate) async fn operation(&self, id: OperationId) -> Option<OperationView> {
         self.api.get(&format!("/v1/operations/{id}")).await.ok()
@@ -78,7 +68,10 @@ impl Cluster {
             if let Some(view) = seen.clone().filter(is_over) {
                 return view;
             }
-            assert!(Instant::now() < deadline, "not over after {limit:?}: {seen:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "not over after {limit:?}: {seen:#?}"
+            );
             tokio::time::sleep(LOOK_EVERY * 10).await;
         }
     }
