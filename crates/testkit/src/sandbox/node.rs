@@ -35,7 +35,8 @@ const ZFS_CACHE_MIB: &str = "128";
 
 /// What the anchor does before it sleeps. Mounts are shared within the node only, as they are on a
 /// real server; directories at fixed places, which two engines or ZFS daemons would share, become
-/// the node's own. A resolver that only listens on the machine's loopback is of no use in here.
+/// the node's own. A resolver that only listens on the machine's loopback is of no use in here. A node
+/// that is powered on has booted: it has a boot id of its own.
 const ANCHOR_SCRIPT: &str = "set -e
 mount --make-rshared /
 for d in /run/docker /run/containerd /run/zfs /run/lock/zfs /var/lib/zfs; do
@@ -45,6 +46,10 @@ done
 if grep -q '^nameserver 127\\.0\\.0\\.53' /etc/resolv.conf && [ -e /run/systemd/resolve/resolv.conf ]
 then mount --bind /run/systemd/resolve/resolv.conf /etc/resolv.conf
 fi
+id=$(mktemp)
+cat /proc/sys/kernel/random/uuid > $id
+mount --bind $id /proc/sys/kernel/random/boot_id
+rm $id
 exec sleep infinity";
 
 /// Makes the node's directories and its mount namespace.
