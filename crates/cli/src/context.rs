@@ -64,7 +64,7 @@ impl Contexts {
         }
     }
 
-    /// Those of the user who has called through sudo, when these are others than root's own.
+    /// Those of the user who has called through sudo, and who that is.
     pub(crate) fn of_user_behind_sudo() -> Option<(Self, Owner)> {
         let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
         let owner = Owner {
@@ -73,15 +73,34 @@ impl Contexts {
         };
         let root = rustix::process::geteuid().is_root();
         let user = nix::unistd::User::from_uid(owner.user.into()).ok()??;
-        let own_home = std::env::var_os("HOME").unwrap_or_default();
-        let other =
-            root && owner.user != 0 && user.dir.is_dir() && user.dir != Path::new(&own_home);
+        let there = root && owner.user != 0 && user.dir.is_dir();
         let contexts = Self::in_directory(user.dir.join(".config/flocker"));
-        other.then_some((contexts, owner))
+        there.then_some((contexts, owner))
+    }
+
+    /// Copies a context of root's for the user behind sudo, and gives everything there to that user.
+    pub(crate) fn share(&self, name: &str, behind: &Self, owner: Owner) -> Result<(), Failure> {
+        if behind.directory != self.directory {
+            behind.check_free(name)?;
+            let place = behind.place(name);
+            make_private(&place)?;
+            for entry in fs::read_dir(self.place(name))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let text = flocker_net::pki::read_text(&entry.path())?;
+                write_secret(&place.join(entry.file_name()), &text)?;
+            }
+            if behind.current().is_none() {
+                behind.choose(name)?;
+            }
+        }
+        behind.give_to(owner)
     }
 
     /// Gives everything to its user.
-    pub(crate) fn give_to(&self, owner: Owner) -> Result<(), Failure> {
+    fn give_to(&self, owner: Owner) -> Result<(), Failure> {
         let config = self.directory.parent().into_iter().map(Path::to_owned);
         let mut todo: Vec<PathBuf> = config.chain([self.directory.clone()]).collect();
         // `.config` itself may be new; what else is in it is none of our business.
@@ -251,6 +270,15 @@ impl Contexts {
             gone(fs::remove_file(&file), &file)?;
         }
         Ok(())
+    }
+}
+
+/// Removes a context of the user who calls; through sudo, that of root and that of the user.
+pub(crate) fn forget(name: &str) -> Result<(), Failure> {
+    Contexts::of_user()?.remove(name)?;
+    match Contexts::of_user_behind_sudo() {
+        Some((behind, _)) => behind.remove(name),
+        None => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `flocker context`: which clusters the user knows.
 
 use super::{Format, Global};
-use crate::context::Contexts;
+use crate::context::{self, Contexts};
 use crate::failure::Failure;
 use crate::output::table::Table;
 use crate::output::{self, Style};
@@ -47,7 +47,7 @@ impl ContextCommand {
             }
             Action::Rm { name } => {
                 contexts.config(name)?;
-                contexts.remove(name)?;
+                context::forget(name)?;
                 output::note(&format!("forgot \"{name}\""));
                 Ok(())
             }

@@ -215,10 +215,7 @@ impl Init {
         contexts.save(context, &config, &issued, authority_pem)?;
         if let Some((behind, owner)) = Contexts::of_user_behind_sudo() {
             // The cluster is made; a home that cannot be written shall not undo it.
-            let saved = behind
-                .check_free(context)
-                .and_then(|()| behind.save(context, &config, &issued, authority_pem))
-                .and_then(|()| behind.give_to(owner));
+            let saved = contexts.share(context, &behind, owner);
             if let Err(Failure::Told(told)) = saved {
                 output::warning(&format!(
                     "only root can reach the cluster: {}",

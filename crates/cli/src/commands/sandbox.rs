@@ -3,7 +3,7 @@
 //! Arguments and words only; the sandbox itself is the testkit's.
 
 use super::Format;
-use crate::context::Contexts;
+use crate::context;
 use crate::failure::Failure;
 use crate::output::table::Table;
 use crate::output::{self, Style};
@@ -209,7 +209,7 @@ async fn up(spec: SandboxSpec) -> Result<(), Failure> {
     ));
     // A context of an earlier sandbox of this name leads nowhere.
     if Cluster::open(&spec.name).is_err() {
-        Contexts::of_user()?.remove(&format!("sandbox-{}", spec.name))?;
+        context::forget(&format!("sandbox-{}", spec.name))?;
     }
     let sandbox = Cluster::up(&spec, &program).await?;
     let record = sandbox.record();
@@ -248,7 +248,7 @@ async fn down(
     };
     for name in names {
         Cluster::down(&name).await?;
-        Contexts::of_user()?.remove(&format!("sandbox-{name}"))?;
+        context::forget(&format!("sandbox-{name}"))?;
         output::note(&format!("removed sandbox \"{name}\""));
     }
     Ok(())

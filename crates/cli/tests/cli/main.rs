@@ -227,3 +227,22 @@ fn the_version_is_the_packages() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["version"], version);
 }
+
+#[test]
+fn the_examples_can_be_deployed() {
+    let user = User::new();
+    let examples = support::manifests().join("../../../../examples");
+    let file = |name: &str| examples.join(name).to_str().unwrap().to_owned();
+    for files in [
+        &["shop/shop.yml"][..],
+        &["shop/servers.yml", "shop/shop.yml"],
+        &["v1/deployment.yml", "v1/application.yml"],
+        &["v1/deployment-moved.yml", "v1/application.yml"],
+    ] {
+        let paths: Vec<String> = files.iter().map(|name| file(name)).collect();
+        let mut words = vec!["check"];
+        words.extend(paths.iter().map(String::as_str));
+        let ran = user.run(&words);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{files:?}");
+    }
+}
