@@ -8,7 +8,7 @@
 //!   time ─────────────┘                         └──> logs
 //! ```
 //!
-//! The command line starts it with [`run`]. It decides nothing: what to do is the core's business,
+//! The command line starts it with [`run()`]. It decides nothing: what to do is the core's business,
 //! how to do it is that of `storage`, `runtime` and `net`.
 
 mod config;

@@ -1,6 +1,6 @@
 //! Control: the one process of a cluster that decides, or rather the shell round the core that does.
 //!
-//! `flocker control` calls [`run`] and `flocker init` calls [`initialise`]. The shell takes what
+//! `flocker control` calls [`run()`] and `flocker init` calls [`initialise`]. The shell takes what
 //! happens (requests of the API, words of agents and proxies, time), steps the core, makes the
 //! changes durable and carries out the commands. It decides nothing about the cluster itself.
 

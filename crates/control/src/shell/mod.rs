@@ -2,7 +2,7 @@
 //! then carry out the commands. One task owns the core and the store; everybody else talks to it
 //! through a [`Handle`].
 //!
-//! [`crate::run`] starts it; the API and the links hand events in. It decides nothing. No command
+//! [`crate::run()`] starts it; the API and the links hand events in. It decides nothing. No command
 //! leaves before the changes of its step are durable; if they cannot be made durable the loop ends
 //! with an error and so does the process, because the state in memory is then ahead of the disk.
 

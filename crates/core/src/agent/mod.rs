@@ -1,7 +1,7 @@
 //! The agent's core: what one node does next.
 //!
-//! It brings each service into the state that its newest directive says ([`service`]) and does the
-//! tasks that control gives it ([`task`]). What it was told is in its [`Ledger`], which its shell
+//! It brings each service into the state that its newest directive says (`service.rs`) and does the
+//! tasks that control gives it (`task.rs`). What it was told is in its [`Ledger`], which its shell
 //! makes durable before anything follows from it.
 //!
 //! Called by the agent's shell alone. It never decides who holds a volume or where a service runs.

@@ -114,9 +114,8 @@ impl Control {
             let address = addresses.get(&step.service).copied();
             operations.push(operation::begin(self, step, address, ids));
         }
-        if !operations.is_empty() {
-            let what = format!("{user} deploys: {} services change", operations.len());
-            self.publish(what, None, None, None);
+        if !plan.steps.is_empty() {
+            self.publish(format!("{user}: {}", summary(plan)), None, None, None);
         }
         Ok(Response::Started(Started { operations }))
     }
@@ -407,6 +406,15 @@ impl Control {
             self.commands.push(Command::Reply(request, answer));
         }
     }
+}
+
+/// What a plan does, for the record: "move db on n2, start web on n1".
+fn summary(plan: &Plan) -> String {
+    let step = |step: &PlanStep| match &step.target_name {
+        Some(node) => format!("{} {} on {node}", step.kind, step.service),
+        None => format!("{} {}", step.kind, step.service),
+    };
+    plan.steps.iter().map(step).collect::<Vec<_>>().join(", ")
 }
 
 fn no_volume(id: VolumeId) -> ApiError {

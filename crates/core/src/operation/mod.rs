@@ -3,7 +3,7 @@
 //! Each operation walks through the phases of [`Phase`]; a phase's function looks at the state and
 //! says whether it is over. Nothing depends on having seen an event: after a restart of control the
 //! same functions look at the same durable state and go on. Before the commit every failure leads
-//! back ([`abort`]); after it, only forward.
+//! back (`abort.rs`); after it, only forward.
 //!
 //! | phase | file |
 //! |---|---|
