@@ -53,7 +53,15 @@ pub(crate) async fn to_the_end(
             live.end();
             return Ok(ids.iter().filter_map(|id| views.remove(id)).collect());
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            _ = tokio::signal::ctrl_c() => {
+                live.end();
+                output::note("the operation goes on without this command");
+                output::hint(&format!("look at it with: {}", show_commands(ids)));
+                return Err(Failure::Shown);
+            }
+        }
     }
 }
 
@@ -82,14 +90,18 @@ fn has_ended(view: &OperationView) -> bool {
 
 fn gave_up(error: &ClientError, ids: &[OperationId]) -> Failure {
     let limit_s = AWAY_LIMIT.as_secs();
+    Failure::because(format!("control did not answer for {limit_s} s"), error).hint(format!(
+        "the operation goes on when control is back; look at it with: {}",
+        show_commands(ids)
+    ))
+}
+
+fn show_commands(ids: &[OperationId]) -> String {
     let commands: Vec<String> = ids
         .iter()
         .map(|id| format!("flocker operation show {id}"))
         .collect();
-    Failure::because(format!("control did not answer for {limit_s} s"), error).hint(format!(
-        "the operation goes on when control is back; look at it with: {}",
-        commands.join("; ")
-    ))
+    commands.join("; ")
 }
 
 /// Where reports go.

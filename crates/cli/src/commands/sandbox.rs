@@ -274,6 +274,14 @@ fn list(format: Format) -> Result<(), Failure> {
 
 /// Lends the terminal to a shell.
 fn shell(mut command: std::process::Command) -> Result<(), Failure> {
+    // `flocker` shall be found there, and be this one.
+    let own = this_program()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = own.parent().map(std::path::Path::to_owned);
+    let places = own.into_iter().chain(std::env::split_paths(&path));
+    if let Ok(path) = std::env::join_paths(places) {
+        command.env("PATH", path);
+    }
     let status = command
         .status()
         .map_err(|error| Failure::because("the shell cannot be started", &error))?;
