@@ -6,10 +6,23 @@ use flocker_types::ids::ServiceId;
 use flocker_types::task::Prepared;
 use flocker_types::time::Monotonic;
 
+/// When an agent looks at what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Its process started again.
+    AtStart,
+    /// The node did.
+    AfterReboot,
+    /// The engine was away: containers that it took down with it did not end by themselves.
+    AfterEngine,
+}
+
 impl Agent {
     /// What the engine has, at the start or after it was away. A service whose container ended
-    /// while nobody looked is treated as if it ended now, or, after a reboot, as if it never ran.
-    pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, rebooted: bool) {
+    /// while nobody looked is treated as if it ended now, or, after a reboot or with its engine, as if
+    /// it never ran.
+    pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, found: Found) {
+        let rebooted = found != Found::AtStart;
         let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
         for id in known {
             let service = self.services.entry(id).or_default();

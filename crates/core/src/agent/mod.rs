@@ -24,6 +24,7 @@ use flocker_types::link::{AgentHello, AgentMessage, ToAgent};
 use flocker_types::task::{ContainerState, Directive, Failure, Retry, ServiceStatus, Want};
 use flocker_types::time::{Monotonic, Now, UnixMs};
 use flocker_types::volume::{Role, VolumeCopy, VolumeLabel};
+use found::Found;
 use service::Service;
 use std::collections::BTreeMap;
 use task::TaskEntry;
@@ -77,7 +78,12 @@ impl Agent {
             commands: Vec::new(),
         };
         agent.ledger.boot = Some(start.boot);
-        agent.found(start.containers, rebooted);
+        let found = if rebooted {
+            Found::AfterReboot
+        } else {
+            Found::AtStart
+        };
+        agent.found(start.containers, found);
         let output = agent.finish();
         (agent, output)
     }
@@ -107,7 +113,7 @@ impl Agent {
             Event::Ready { service } => self.container_ready(&service),
             Event::Unhealthy { service, message } => self.container_unhealthy(&service, message),
             Event::Exited { service, code } => self.container_exited(&service, code),
-            Event::Containers(containers) => self.found(containers, false),
+            Event::Containers(containers) => self.found(containers, Found::AfterEngine),
             Event::Volume(copy) => self.volume_is(copy),
             Event::Pool(pool) => {
                 self.hello.pool = pool;

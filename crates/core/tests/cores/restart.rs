@@ -71,3 +71,16 @@ fn a_removed_service_stops_and_its_node_forgets_the_container() {
         "the volume stays"
     );
 }
+
+#[test]
+fn a_container_that_went_down_with_its_engine_is_started_again() {
+    let mut world = World::new(1);
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &["n1"]));
+    world.write("db", 1);
+    let node = world.nodes.get_mut(&node_id(1)).expect("a node");
+    node.crash_container(&service("db"), 137);
+    let seen = node.seen();
+    world.tell(node_id(1), Event::Containers(seen));
+    world.settle();
+    assert_eq!(world.read("db"), vec![1]);
+}

@@ -126,7 +126,7 @@ fn a_volume_that_waits_for_its_deletion_has_given_up_its_name() {
         })
     };
     let restore = || Request::RestoreVolume(RestoreVolumeRequest { volume });
-    let mut ask = |world: &mut World, request| {
+    let ask = |world: &mut World, request| {
         let number = world.ask(request);
         world.replies.remove(&number).unwrap()
     };

@@ -180,7 +180,7 @@ impl Node {
         output
     }
 
-    fn seen(&self) -> Vec<ContainerSeen> {
+    pub(crate) fn seen(&self) -> Vec<ContainerSeen> {
         let seen = |(service, container): (&ServiceId, &Container)| ContainerSeen {
             service: service.clone(),
             fingerprint: container.fingerprint.clone(),
