@@ -22,6 +22,7 @@ mod shell;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod volume_usage;
 mod watch;
 
 pub use config::AgentConfig;

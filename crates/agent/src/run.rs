@@ -3,8 +3,9 @@
 use crate::config::AgentConfig;
 use crate::ledger_file::{LedgerError, LedgerFile};
 use crate::shell::{Shell, ShellInput};
+use crate::volume_usage::UsageBell;
 use crate::watch::Watcher;
-use crate::{pool_watch, streams};
+use crate::{pool_watch, streams, volume_usage};
 use flocker_core::agent::Start;
 use flocker_net::link::{AGENT_PATH, Link, LinkTarget, run_with_reconnect};
 use flocker_runtime::docker::{Docker, DockerConfig};
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) store: Arc<dyn VolumeStore>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) watcher: Watcher,
+    pub(crate) usage_bell: UsageBell,
     pub(crate) inputs: mpsc::Sender<ShellInput>,
 }
 
@@ -83,6 +85,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let node = Node {
         store: pool.store(),
         watcher: Watcher::new(Arc::clone(&runtime), inputs.clone()),
+        usage_bell: UsageBell::default(),
         runtime,
         inputs: inputs.clone(),
         config: Arc::clone(&config),
@@ -106,6 +109,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         () = link => Ok(()),
         () = node.watcher.clone().run() => Ok(()),
         () = pool_watch::run(node.clone()) => Ok(()),
+        () = volume_usage::run(node.clone()) => Ok(()),
         () = streams::serve(listener, node.clone()) => Ok(()),
     }
 }

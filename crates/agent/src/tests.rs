@@ -6,6 +6,7 @@ use crate::jobs;
 use crate::run::Node;
 use crate::shell::ShellInput;
 use crate::streams;
+use crate::volume_usage::{self, UsageBell};
 use crate::watch::Watcher;
 use flocker_core::agent::{Event, Job, JobId, JobOutcome};
 use flocker_net::link::LinkLimits;
@@ -104,6 +105,7 @@ impl TestNode {
             config: Arc::new(config),
             store: Arc::clone(&store) as Arc<dyn VolumeStore>,
             watcher: Watcher::new(Arc::clone(&runtime) as Arc<dyn Runtime>, sender.clone()),
+            usage_bell: UsageBell::default(),
             runtime: Arc::clone(&runtime) as Arc<dyn Runtime>,
             inputs: sender,
         };
@@ -377,4 +379,31 @@ async fn an_image_comes_from_another_node_when_no_registry_has_it() {
         b.runtime.request(&service()).is_some(),
         "the container is made"
     );
+}
+
+#[tokio::test]
+async fn what_a_volume_uses_is_told_when_it_comes_to_be_held_and_when_it_changes() {
+    let authority = Authority::create(cluster()).unwrap();
+    let mut a = TestNode::new(&authority, 1).await;
+    a.runtime.add_image("db:1", image());
+    tokio::spawn(volume_usage::run(a.node.clone()));
+    // The job that runs its container wakes the watcher, long before the next regular look.
+    a.store.create(&label(1)).await.unwrap();
+    a.store.write(volume(), "rows", &[7; 5_000]).unwrap();
+    jobs::spawn(
+        a.node.clone(),
+        JobId(1),
+        run_job(1, None),
+        CancellationToken::new(),
+    );
+    let used = |event: &Event, least: u64| {
+        let bytes = match event {
+            Event::VolumeUsed { used_bytes, .. } => *used_bytes,
+            _ => 0,
+        };
+        bytes >= least
+    };
+    a.wait_for(|event| used(event, 5_000)).await;
+    a.store.write(volume(), "rows", &[7; 50_000]).unwrap();
+    a.wait_for(|event| used(event, 50_000)).await;
 }

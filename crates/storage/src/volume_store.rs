@@ -53,6 +53,12 @@ pub trait VolumeStore: Send + Sync + 'static {
     /// The directory to mount into a container. Only for a volume that is held here.
     async fn mount_path(&self, volume: VolumeId) -> Result<PathBuf, StorageError>;
 
+    /// How many bytes the live data of a volume held here refers to: about what a first copy of it
+    /// reads. What only its snapshots keep does not count. `None` for a replica, and where finding
+    /// out would cost too much. It may be some seconds old, changes nothing, and may run beside any
+    /// other call.
+    async fn used_bytes(&self, volume: VolumeId) -> Result<Option<u64>, StorageError>;
+
     /// Takes a read-only snapshot of the live data. `Ok` without doing anything when a snapshot of
     /// this name exists.
     async fn snapshot(&self, volume: VolumeId, name: &SnapshotName) -> Result<(), StorageError>;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Begins a job.
 pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) {
+    let runs_container = matches!(job, Job::Run { .. });
     tokio::spawn(async move {
         let (progress, watcher) = watch::channel(TaskProgress::default());
         let reporting = tokio::spawn(report(node.clone(), id, watcher));
@@ -40,6 +41,10 @@ pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) 
         let event = ShellInput::Event(Event::JobDone { job: id, result });
         // Without a loop there is nobody to tell.
         drop(node.inputs.send(event).await);
+        if runs_container {
+            // Only now: the core must know who holds the volumes before it hears of their use.
+            node.usage_bell.ring();
+        }
     });
 }
 

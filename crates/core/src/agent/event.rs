@@ -62,6 +62,14 @@ pub enum Event {
     Containers(Vec<ContainerSeen>),
     /// A volume's copy on this node changed by other hands than a job's (a stream was received).
     Volume(VolumeCopy),
+    /// It was measured how much the live data of a volume refers to. Says nothing about the copy
+    /// otherwise, which may have changed since the measurement began.
+    VolumeUsed {
+        /// The volume.
+        volume: VolumeId,
+        /// How much.
+        used_bytes: u64,
+    },
     /// The pool's usage was measured.
     Pool(PoolUsage),
     /// Another node asks to send a volume here. Answered by [`Command::Admit`].

@@ -12,13 +12,15 @@ mod found;
 mod ledger;
 mod service;
 mod task;
+#[cfg(test)]
+mod usage_test;
 
 pub use event::{
     Command, ContainerRunSeen, ContainerSeen, Event, Job, JobId, JobOutcome, Output, Start,
 };
 pub use ledger::{Grant, Ledger};
 
-use crate::cluster::Network;
+use crate::cluster::{Network, usage};
 use flocker_types::ids::{Epoch, NodeId, ServiceId, TaskId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ToAgent};
 use flocker_types::task::{ContainerState, Directive, Failure, Retry, ServiceStatus, Want};
@@ -115,6 +117,7 @@ impl Agent {
             Event::Exited { service, code } => self.container_exited(&service, code),
             Event::Containers(containers) => self.found(containers, Found::AfterEngine),
             Event::Volume(copy) => self.volume_is(copy),
+            Event::VolumeUsed { volume, used_bytes } => self.volume_used(volume, used_bytes),
             Event::Pool(pool) => {
                 self.hello.pool = pool;
                 self.send(AgentMessage::Pool(pool));
@@ -231,9 +234,24 @@ impl Agent {
         self.services.entry(id).or_default().directed();
     }
 
+    /// A copy is so now. How much it uses is measured on its own, so that a copy often comes without.
     fn volume_is(&mut self, copy: VolumeCopy) {
+        let known = self.volumes.get(&copy.label.id);
+        let used_bytes = copy.used_bytes.or(known.and_then(|known| known.used_bytes));
+        let copy = VolumeCopy { used_bytes, ..copy };
         self.volumes.insert(copy.label.id, copy.clone());
         self.send(AgentMessage::Volume(copy));
+    }
+
+    fn volume_used(&mut self, volume: VolumeId, used_bytes: u64) {
+        let Some(copy) = self.volumes.get_mut(&volume) else {
+            return;
+        };
+        if copy.role == Role::Holder && usage::is_news(copy.used_bytes, used_bytes) {
+            copy.used_bytes = Some(used_bytes);
+            let copy = copy.clone();
+            self.send(AgentMessage::Volume(copy));
+        }
     }
 
     /// Only the node that control named may send, only in the epoch that it named, and never over
@@ -297,7 +315,15 @@ impl Agent {
         match outcome {
             JobOutcome::Volumes(volumes) | JobOutcome::Running { volumes, .. } => {
                 for copy in volumes.clone() {
-                    if self.volumes.get(&copy.label.id) != Some(&copy) {
+                    let same = self.volumes.get(&copy.label.id).is_some_and(|known| {
+                        let used_bytes = copy.used_bytes.or(known.used_bytes);
+                        let copy = VolumeCopy {
+                            used_bytes,
+                            ..copy.clone()
+                        };
+                        *known == copy
+                    });
+                    if !same {
                         self.volume_is(copy);
                     }
                 }

@@ -4,6 +4,7 @@
 
 mod network;
 mod records;
+pub(crate) mod usage;
 
 pub use network::{Network, NetworkFull, ParseNetworkError};
 pub use records::{

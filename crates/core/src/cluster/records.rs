@@ -220,12 +220,13 @@ impl VolumeRecord {
         }
     }
 
-    /// Bytes it refers to on its holder, as far as known.
+    /// Bytes it refers to on its holder, as far as known. A new holder has not measured it yet: then
+    /// what another copy refers to.
     pub fn used_bytes(&self) -> u64 {
-        self.copies
-            .get(&self.holder)
-            .and_then(|copy| copy.used_bytes)
-            .unwrap_or(0)
+        let of = |copy: &CopyRecord| copy.used_bytes;
+        let elsewhere = || self.copies.values().filter_map(of).max();
+        let here = self.copies.get(&self.holder).and_then(of);
+        here.or_else(elsewhere).unwrap_or(0)
     }
 }
 

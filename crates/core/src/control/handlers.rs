@@ -3,7 +3,7 @@
 use super::event::{Command, Event, Response, Session};
 use super::links::AgentFacts;
 use super::{Control, requests};
-use crate::cluster::CopyRecord;
+use crate::cluster::{CopyRecord, usage};
 use flocker_types::ids::{NodeId, ServiceId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ProxyMessage, ToAgent, ToProxy};
 use flocker_types::task::{ContainerState, ServiceStatus, TaskReport};
@@ -223,12 +223,17 @@ impl Control {
     }
 
     /// A copy is as its node says. The record changes only if the news is of interest for longer
-    /// than this connection, so that a copy that is merely used more costs no write.
+    /// than this connection, so that a copy that is used a little more, or whose use
+    /// was not measured yet, costs no write.
     pub(super) fn volume_reported(&mut self, node: NodeId, copy: &VolumeCopy) {
         let id = copy.label.id;
         let Some(volume) = self.state.volumes.get(&id) else {
             return;
         };
+        let known = volume.copies.get(&node).and_then(|known| known.used_bytes);
+        let news = copy
+            .used_bytes
+            .filter(|used_bytes| usage::is_news(known, *used_bytes));
         let record = CopyRecord {
             role: copy.role,
             epoch: copy.label.epoch,
@@ -237,7 +242,7 @@ impl Control {
                 .iter()
                 .map(|snapshot| snapshot.name.clone())
                 .collect(),
-            used_bytes: copy.used_bytes,
+            used_bytes: news.or(known),
         };
         if volume.copies.get(&node) != Some(&record)
             && let Some(volume) = self.state.volume_mut(id)

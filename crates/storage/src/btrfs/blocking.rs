@@ -7,6 +7,7 @@
 use super::directory::{CopyDirectory, PoolDirectory, delete_live, delete_subtree};
 use super::quota::Quota;
 use super::sys::{self, Access, SendContent, SendProtocol};
+use super::usage::{self, Limits};
 use crate::label_file::{self, Flush, StoredCopy};
 use crate::volume_store::{StorageErrorKind, io_at};
 use flocker_types::ids::{Epoch, SnapshotName, VolumeId};
@@ -134,6 +135,20 @@ impl Operations {
             return Err(io_at("find a subvolume at", &live)(wrong));
         }
         Ok(live)
+    }
+
+    /// What the live data refers to: as the kernel counts it, else as its files show.
+    pub(super) fn used_bytes(&self, volume: VolumeId) -> Result<Option<u64>, StorageErrorKind> {
+        let copy = self.pool.copy(volume);
+        let stored = copy.read()?.ok_or(StorageErrorKind::NoSuchVolume)?;
+        if stored.role != Role::Holder {
+            return Ok(None);
+        }
+        let live = copy.live();
+        match self.quota.referenced(&live)? {
+            Some(bytes) => Ok(Some(bytes)),
+            None => usage::walk(&live, Limits::DEFAULT).map_err(io_at("measure", &live)),
+        }
     }
 
     /// Takes a snapshot. The ioctl commits it; then the label lists it. A crash in between leaves an

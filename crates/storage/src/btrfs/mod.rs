@@ -12,6 +12,7 @@ mod send;
 pub(crate) mod sys;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use crate::image::ImageFile;
 use crate::receive_process;
@@ -177,6 +178,16 @@ impl VolumeStore for BtrfsStore {
     async fn mount_path(&self, volume: VolumeId) -> Result<PathBuf, StorageError> {
         let work = move |operations: &Operations| operations.mount_path(volume);
         self.run(StorageOperation::Read, volume, work).await
+    }
+
+    async fn used_bytes(&self, volume: VolumeId) -> Result<Option<u64>, StorageError> {
+        // Not behind the volume's lock: looking at many files takes long.
+        let operations = Arc::clone(&self.operations);
+        let measured = tokio::task::spawn_blocking(move || operations.used_bytes(volume)).await;
+        measured
+            .map_err(|error| StorageErrorKind::io("measure it", error.into()))
+            .and_then(|measured| measured)
+            .map_err(|kind| StorageError::of(StorageOperation::Read, volume, kind))
     }
 
     async fn snapshot(&self, volume: VolumeId, name: &SnapshotName) -> Result<(), StorageError> {

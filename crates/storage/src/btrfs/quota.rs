@@ -58,6 +58,24 @@ impl Quota {
         }
     }
 
+    /// What a live subvolume refers to, as of the last commit to the disk; `None` where the kernel does
+    /// not count it, or says that its count is not to be relied on.
+    pub(super) fn referenced(&self, live: &Path) -> Result<Option<u64>, StorageErrorKind> {
+        if !self.settings.exists() {
+            return Ok(None);
+        }
+        let setting = |name: &str| std::fs::read_to_string(self.settings.join(name)).ok();
+        let is = |name: &str, value: &str| setting(name).is_some_and(|text| text.trim() == value);
+        // Simple quotas charge only the first writer; see above.
+        if is("inconsistent", "1") || is("mode", "squota") {
+            return Ok(None);
+        }
+        let subvolume = sys::open_directory(live).map_err(io_at("open", live))?;
+        let info = sys::subvolume_info(subvolume.as_fd()).map_err(io_at("look at", live))?;
+        let referenced = setting(&format!("0_{}/referenced", info.id));
+        Ok(referenced.and_then(|text| text.trim().parse().ok()))
+    }
+
     fn enable(&self) -> Result<(), StorageErrorKind> {
         // A panic while the flag was held cannot have left it half-written.
         let mut enabled = self.enabled.lock().unwrap_or_else(PoisonError::into_inner);

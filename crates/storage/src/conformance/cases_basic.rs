@@ -175,3 +175,37 @@ pub(super) async fn usage_follows_what_is_written(maker: &dyn PoolMaker) -> Case
     assert!((24 * MIB..80 * MIB).contains(&used), "{used} bytes used");
     Ok(())
 }
+
+pub(super) async fn used_bytes_are_those_of_the_live_data(maker: &dyn PoolMaker) -> CaseResult {
+    let node = maker.make(512).await?;
+    // With a size, as then the kernel counts; the other one is looked at file by file.
+    let sized = VolumeLabel {
+        size_bytes_max: Some(128 * MIB),
+        ..new_label()
+    };
+    for label in [new_label(), sized] {
+        node.store.create(&label).await?;
+        let path = node.store.mount_path(label.id).await?;
+        let empty = node.store.used_bytes(label.id).await?;
+        assert!(empty.is_some_and(|bytes| bytes < MIB), "empty: {empty:?}");
+        std::fs::write(path.join("file"), files::noise(1, 16 << 20))?;
+        node.store.snapshot(label.id, &snapshot("s1")).await?;
+        let used = node.store.used_bytes(label.id).await?;
+        let about = 16 * MIB..18 * MIB;
+        assert!(used.is_some_and(|bytes| about.contains(&bytes)), "{used:?}");
+        // What only a snapshot keeps does not count.
+        std::fs::remove_file(path.join("file"))?;
+        node.store.snapshot(label.id, &snapshot("s2")).await?;
+        let used = node.store.used_bytes(label.id).await?;
+        assert!(used.is_some_and(|bytes| bytes < 2 * MIB), "after: {used:?}");
+        let next = in_epoch(&label, 2);
+        node.store
+            .demote(label.id, next.epoch, &snapshot("s2"))
+            .await?;
+        assert_eq!(node.store.used_bytes(label.id).await?, None);
+    }
+    let unknown = node.store.used_bytes(new_label().id).await;
+    let unknown = refused(unknown)?;
+    assert!(matches!(unknown, StorageErrorKind::NoSuchVolume));
+    Ok(())
+}

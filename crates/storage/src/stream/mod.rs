@@ -14,9 +14,12 @@
 //! end frame that carries the sender's checksum of all content; see `flocker_types::stream`.
 
 mod compression;
+#[cfg(test)]
+mod compression_test;
 mod frame;
 mod receiver;
 mod sender;
+mod smoothed;
 #[cfg(test)]
 mod tests;
 

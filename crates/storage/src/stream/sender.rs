@@ -4,7 +4,7 @@
 //! The source's agent calls it after the target has said that it is ready. Reading, hashing and
 //! compressing run in a task of their own, so that they overlap with writing.
 
-use super::compression::{Adviser, Compression};
+use super::compression::{Adviser, Compression, SentPiece, Way};
 use super::frame::{Encoding, FrameKind, FrameWriter, HEADER_BYTES, seal};
 use super::{CHUNK_BYTES, EndOfStream, QUEUED_FRAMES_MAX, StreamError, StreamProgress};
 use flocker_types::volume::Checksum;
@@ -60,6 +60,7 @@ enum Piece {
     Frame {
         buffer: Vec<u8>,
         content_bytes: usize,
+        way: Way,
     },
     /// The source is silent; the other side shall know that we live.
     Silence,
@@ -105,11 +106,19 @@ pub async fn send_stream<W: AsyncWrite + Unpin>(
             Some(Piece::Frame {
                 buffer,
                 content_bytes,
+                way,
             }) => {
+                let begun = Instant::now();
                 pace.wait(buffer.len()).await;
                 writer.sealed(&buffer).await?;
                 let now = Instant::now();
-                lock(&adviser).sent(content_bytes, now.duration_since(last));
+                lock(&adviser).sent(&SentPiece {
+                    way,
+                    content_bytes,
+                    wire_bytes: buffer.len(),
+                    writing: now.duration_since(begun),
+                    since_last: now.duration_since(last),
+                });
                 last = now;
                 bytes += u64::try_from(content_bytes).unwrap_or(0);
                 let wire_bytes = writer.written_bytes() - started_at;
@@ -127,12 +136,8 @@ pub async fn send_stream<W: AsyncWrite + Unpin>(
                 });
             }
             Some(Piece::Failed(error)) => {
-                let mut why = error.to_string();
-                if let Some(source) = std::error::Error::source(&error) {
-                    why = format!("{why}: {source}");
-                }
-                why.truncate(why.floor_char_boundary(ERROR_BYTES_MAX));
                 // The source's failure is what matters, whether or not the receiver hears of it.
+                let why = reason(&error);
                 let _ = writer.frame(FrameKind::Error, why.as_bytes()).await;
                 return Err(error);
             }
@@ -142,6 +147,16 @@ pub async fn send_stream<W: AsyncWrite + Unpin>(
             }
         }
     }
+}
+
+/// What the receiver is told of a failure.
+fn reason(error: &StreamError) -> String {
+    let mut why = error.to_string();
+    if let Some(source) = std::error::Error::source(error) {
+        why = format!("{why}: {source}");
+    }
+    why.truncate(why.floor_char_boundary(ERROR_BYTES_MAX));
+    why
 }
 
 fn lock(adviser: &Mutex<Adviser>) -> std::sync::MutexGuard<'_, Adviser> {
@@ -183,6 +198,7 @@ impl Reading {
         loop {
             let mut buffer = self.spares.try_recv().unwrap_or_default();
             buffer.resize(HEADER_BYTES + CHUNK_BYTES, 0);
+            let begun = Instant::now();
             let (length, filled) = match self.fill(&mut buffer[HEADER_BYTES..]).await {
                 Ok(filled) => filled,
                 Err(error) => {
@@ -193,7 +209,7 @@ impl Reading {
             buffer.truncate(HEADER_BYTES + length);
             let piece = match length {
                 0 => None,
-                _ => Some(self.seal(buffer)),
+                _ => Some(self.seal(buffer, begun)),
             };
             silent = match length {
                 0 => silent + self.silence,
@@ -238,23 +254,26 @@ impl Reading {
         Ok((length, Filled::Full))
     }
 
-    fn seal(&mut self, mut buffer: Vec<u8>) -> Piece {
+    fn seal(&mut self, mut buffer: Vec<u8>, begun: Instant) -> Piece {
         let content_bytes = buffer.len() - HEADER_BYTES;
         self.hasher.update(&buffer[HEADER_BYTES..]);
         self.bytes += u64::try_from(content_bytes).unwrap_or(0);
-        if lock(&self.adviser).compress_next()
-            && let Some(mut compressed) = self.compress(&buffer[HEADER_BYTES..])
-        {
+        let read = Instant::now();
+        let compress = {
+            let mut adviser = lock(&self.adviser);
+            adviser.read(content_bytes, read.duration_since(begun));
+            adviser.compress_next()
+        };
+        if compress && let Some(mut compressed) = self.compress(&buffer[HEADER_BYTES..]) {
             let compressed_bytes = compressed.len() - HEADER_BYTES;
-            if lock(&self.adviser).is_worth_it(content_bytes, compressed_bytes) {
-                seal(
-                    &mut compressed,
-                    FrameKind::Data,
-                    Encoding::Zstd { content_bytes },
-                );
+            let took = read.elapsed();
+            if lock(&self.adviser).compressed(content_bytes, compressed_bytes, took) {
+                let encoding = Encoding::Zstd { content_bytes };
+                seal(&mut compressed, FrameKind::Data, encoding);
                 return Piece::Frame {
                     buffer: compressed,
                     content_bytes,
+                    way: Way::Compressed,
                 };
             }
         }
@@ -262,6 +281,7 @@ impl Reading {
         Piece::Frame {
             buffer,
             content_bytes,
+            way: Way::Plain,
         }
     }
 

@@ -132,6 +132,12 @@ impl VolumeStore for ZfsStore {
         self.run(StorageOperation::Read, volume, work).await
     }
 
+    async fn used_bytes(&self, volume: VolumeId) -> Result<Option<u64>, StorageError> {
+        // Only reads a property: safe beside any other call.
+        let used = self.operations.used_bytes(volume).await;
+        used.map_err(|kind| StorageError::of(StorageOperation::Read, volume, kind))
+    }
+
     async fn snapshot(&self, volume: VolumeId, name: &SnapshotName) -> Result<(), StorageError> {
         let name = name.clone();
         let work =

@@ -129,6 +129,17 @@ impl Operations {
             .collect())
     }
 
+    /// What the live data refers to.
+    pub(super) async fn used_bytes(&self, volume: VolumeId) -> Outcome<Option<u64>> {
+        let copy = self.get(volume)?.ok_or(StorageErrorKind::NoSuchVolume)?;
+        match copy.role {
+            Role::Replica => Ok(None),
+            Role::Holder => datasets::bytes_property(&self.place(volume), "referenced")
+                .await
+                .map(Some),
+        }
+    }
+
     /// Size of the pool and room in it.
     pub(super) async fn usage(&self) -> Outcome<PoolUsage> {
         let used = datasets::bytes_property(&self.dataset, "used").await?;

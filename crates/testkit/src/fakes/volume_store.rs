@@ -26,6 +26,7 @@ pub enum StorageCall {
     Get,
     Create,
     MountPath,
+    UsedBytes,
     Snapshot,
     Send,
     Receive,
@@ -39,7 +40,9 @@ pub enum StorageCall {
 impl StorageCall {
     fn operation(self) -> StorageOperation {
         match self {
-            Self::PoolUsage | Self::List | Self::Get | Self::MountPath => StorageOperation::Read,
+            Self::PoolUsage | Self::List | Self::Get | Self::MountPath | Self::UsedBytes => {
+                StorageOperation::Read
+            }
             Self::Create => StorageOperation::Create,
             Self::Snapshot => StorageOperation::Snapshot,
             Self::Send => StorageOperation::Send,
@@ -196,6 +199,13 @@ impl VolumeStore for FakeVolumeStore {
         self.run(StorageCall::MountPath, Some(volume), |state| {
             state.copy(volume)?.held()?;
             Ok(PathBuf::from(format!("/fake-pool/{volume}/live")))
+        })
+        .await
+    }
+
+    async fn used_bytes(&self, volume: VolumeId) -> Result<Option<u64>, StorageError> {
+        self.run(StorageCall::UsedBytes, Some(volume), |state| {
+            Ok(state.copy(volume)?.live.as_ref().map(size_bytes))
         })
         .await
     }
