@@ -17,7 +17,8 @@ struct Circumstances {
     line: f64,
     /// Of content: what the receiver needs for it, compressed or not.
     receiver: f64,
-    ratio: f64,
+    /// What is left after compressing, in hundredths.
+    ratio_percent: usize,
 }
 
 const FAST: Circumstances = Circumstances {
@@ -25,13 +26,13 @@ const FAST: Circumstances = Circumstances {
     compressing: 2.5,
     line: 1.0,
     receiver: 0.0,
-    ratio: 0.3,
+    ratio_percent: 30,
 };
 const SLOW: Circumstances = Circumstances { line: 90.0, ..FAST };
 
 fn noisy(circumstances: Circumstances) -> Circumstances {
     Circumstances {
-        ratio: 1.0,
+        ratio_percent: 100,
         ..circumstances
     }
 }
@@ -99,7 +100,7 @@ impl Simulation {
         let (mut way, mut wire) = (Way::Plain, PIECE);
         if self.adviser.compress_next() {
             let took = self.disturbed(at.compressing * content);
-            let after = (content * at.ratio) as usize;
+            let after = PIECE * at.ratio_percent / 100;
             if self.adviser.compressed(PIECE, after, nanos(took)) {
                 (way, wire) = (Way::Compressed, after);
             }
@@ -133,7 +134,7 @@ impl Simulation {
 }
 
 fn nanos(nanos: f64) -> Duration {
-    Duration::from_nanos(nanos as u64)
+    Duration::from_secs_f64(nanos / 1e9)
 }
 
 #[test]
