@@ -2,8 +2,8 @@
 //! ask for has its reason in `docs/dependencies.md`.
 
 use crate::licence::{ACCEPTED, is_accepted};
-use crate::repository::{assert_none, root};
-use crate::workspace::{External, workspace};
+use crate::repository::{SourceFile, assert_none, files, root};
+use crate::workspace::{External, Member, workspace};
 use std::collections::BTreeSet;
 
 /// Crates from elsewhere that a build on Linux may need in all, tests included. Whoever raises it
@@ -100,6 +100,29 @@ fn unused_in_workspace(direct: &BTreeSet<String>, manifest: &str) -> Vec<String>
         .collect()
 }
 
+/// Libraries that a crate asks for and whose name is nowhere in its Rust files.
+fn unnamed(members: &[Member], files: &[SourceFile]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for member in members {
+        // The binary's package has the product's name, and its folder the name of its role.
+        let folder = match member.name.strip_prefix("flocker-") {
+            Some(role) => format!("crates/{role}/"),
+            None => "crates/cli/".to_owned(),
+        };
+        let own: Vec<&SourceFile> = files
+            .iter()
+            .filter(|file| file.path.starts_with(&folder) && file.path.ends_with(".rs"))
+            .collect();
+        for name in member.dependencies.union(&member.test_dependencies) {
+            let word = name.replace('-', "_");
+            if !own.iter().any(|file| file.text.contains(&word)) {
+                violations.push(format!("{folder}Cargo.toml: nothing here uses {name}"));
+            }
+        }
+    }
+    violations
+}
+
 /// Quoted words of a list in `deny.toml`, from `start` to the closing bracket.
 fn quoted<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
     let list = text.split_once(start).map_or("", |(_, rest)| rest);
@@ -128,6 +151,11 @@ fn every_library_has_its_reason() {
     let mut violations = reasons(&direct, &read("docs/dependencies.md"));
     violations.extend(unused_in_workspace(&direct, &read("Cargo.toml")));
     assert_none(&violations);
+}
+
+#[test]
+fn every_crate_uses_what_it_asks_for() {
+    assert_none(&unnamed(&workspace().members, &files()));
 }
 
 #[test]
@@ -199,5 +227,27 @@ fn an_unused_workspace_dependency_is_found() {
     assert_eq!(
         unused_in_workspace(&direct, manifest),
         ["Cargo.toml: no crate uses idle"]
+    );
+}
+
+#[test]
+fn a_library_that_nothing_uses_is_found() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let member = Member {
+        name: "flocker-net".to_owned(),
+        dependencies: names(&["tokio-util", "idle"]),
+        test_dependencies: names(&["proptest"]),
+    };
+    let files = [
+        SourceFile::new("crates/net/src/lib.rs", "use tokio_util::codec;\n"),
+        SourceFile::new("crates/net/Cargo.toml", "idle = \"1\"\n"),
+        SourceFile::new("crates/agent/src/lib.rs", "use proptest::prelude;\n"),
+    ];
+    assert_eq!(
+        unnamed(&[member], &files),
+        [
+            "crates/net/Cargo.toml: nothing here uses idle",
+            "crates/net/Cargo.toml: nothing here uses proptest"
+        ]
     );
 }
