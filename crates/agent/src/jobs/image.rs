@@ -9,15 +9,16 @@ use tokio::sync::watch;
 
 /// The image that a container is to run, if it is here. With an exact id known, only that one.
 pub(super) async fn present(node: &Node, container: &ContainerSpec) -> Result<ImageInfo, Failure> {
-    let name = container
-        .image_id
-        .as_deref()
-        .unwrap_or(&container.spec.image);
-    let image = node.runtime.image(name).await.map_err(runtime_failure)?;
-    image.ok_or_else(|| Failure {
+    find(node, container).await?.ok_or_else(|| Failure {
         message: format!("the image {} is not on this node", container.spec.image),
         retry: Retry::Pointless,
     })
+}
+
+async fn find(node: &Node, container: &ContainerSpec) -> Result<Option<ImageInfo>, Failure> {
+    let name = container.image_id.as_deref();
+    let name = name.unwrap_or(&container.spec.image);
+    node.runtime.image(name).await.map_err(runtime_failure)
 }
 
 /// Gets the image. A service that moves keeps exactly the image that it runs: where a registry has
@@ -28,7 +29,7 @@ pub(super) async fn obtain(
     peers: &[Peer],
     progress: &watch::Sender<TaskProgress>,
 ) -> Result<ImageInfo, Failure> {
-    if let Ok(image) = present(node, container).await {
+    if let Some(image) = find(node, container).await? {
         return Ok(image);
     }
     let name = &container.spec.image;
@@ -59,6 +60,10 @@ pub(super) async fn obtain(
             },
             Err(reason) => reasons.push(reason),
         }
+    }
+    // Where the engine went away meanwhile, that is the reason, and another attempt may help.
+    if let Some(image) = find(node, container).await? {
+        return Ok(image);
     }
     Err(Failure {
         message: format!(

@@ -4,6 +4,7 @@ use super::Docker;
 use super::answer::{Found, Owner, read_container};
 use super::engine::{CHANGE_MS_MAX, QUERY_MS_MAX};
 use super::errors::failed;
+use super::interrupted::is_interrupted;
 use super::labels::of_cluster;
 use super::network::network_name;
 use super::request::container_body;
@@ -224,7 +225,12 @@ impl Docker {
             let request = client.start_container(&found.id, None::<StartContainerOptions>);
             self.engine.call(&action, CHANGE_MS_MAX, request)
         };
-        self.with_network(start).await
+        match self.with_network(start).await {
+            Err(error) if is_interrupted(&error, &found.id) => {
+                self.give_up_interrupted(&action, &found.id).await
+            }
+            other => other,
+        }
     }
 
     /// Removes a container that does not run.
@@ -239,7 +245,7 @@ impl Docker {
         }
     }
 
-    async fn remove_by_id(&self, action: &str, id: &str) -> Result<(), RuntimeError> {
+    pub(super) async fn remove_by_id(&self, action: &str, id: &str) -> Result<(), RuntimeError> {
         // `v` takes the unnamed volumes along that the image asked for: nobody else can reach them.
         let options = RemoveContainerOptionsBuilder::new()
             .force(false)

@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod events;
 mod images;
+mod interrupted;
 mod labels;
 mod log_lines;
 mod logs;

@@ -68,10 +68,27 @@ pub(super) enum Victim {
     Target,
     /// The cable between the two is cut.
     Link,
+    /// The container engine of the source is killed.
+    SourceEngine,
+    /// The container engine of the target is killed.
+    TargetEngine,
+    /// The source loses power: everything on it ends at once.
+    SourcePower,
+    /// The target loses power.
+    TargetPower,
 }
 
 impl Victim {
-    pub(super) const ALL: [Self; 4] = [Self::Control, Self::Source, Self::Target, Self::Link];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Control,
+        Self::Source,
+        Self::Target,
+        Self::Link,
+        Self::SourceEngine,
+        Self::TargetEngine,
+        Self::SourcePower,
+        Self::TargetPower,
+    ];
 }
 
 /// Who is hit when.
@@ -94,7 +111,8 @@ pub(super) async fn deploy(cluster: &Cluster) {
 pub(super) async fn run(cluster: Arc<Cluster>, case: Case) -> Row {
     let source = cluster.assert_one_running_copy(SERVICE).await;
     let target = if source == "n2" { "n3" } else { "n2" };
-    let config = cluster.postgres_at("n2", PORT);
+    let slow_proxy = matches!(case.phase, Phase::Hold | Phase::Release);
+    let config = cluster.postgres_at(if slow_proxy { target } else { "n1" }, PORT);
     wait_until_it_answers(&config).await;
     if case.phase == Phase::Copy {
         fill_postgres(&config, COPY_BYTES).await.unwrap();
@@ -102,7 +120,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, case: Case) -> Row {
     let rows = PostgresRows::create(&config).await.unwrap();
     let writers = Writers::start(rows.clone(), WRITERS);
     more_rows(&writers).await;
-    if matches!(case.phase, Phase::Hold | Phase::Release) {
+    if slow_proxy {
         // Control waits half a second for a proxy that does not answer.
         cluster
             .freeze("n1", Target::One(Role::Proxy))
@@ -173,6 +191,10 @@ async fn strike(cluster: &Cluster, victim: Victim, source: &str, target: &str) {
         Victim::Source => cluster.kill(source, Role::Agent).await,
         Victim::Target => cluster.kill(target, Role::Agent).await,
         Victim::Link => cluster.cut(source, target).await.unwrap(),
+        Victim::SourceEngine => cluster.kill(source, Role::Docker).await,
+        Victim::TargetEngine => cluster.kill(target, Role::Docker).await,
+        Victim::SourcePower => cluster.power_off(source).await.unwrap(),
+        Victim::TargetPower => cluster.power_off(target).await.unwrap(),
     }
 }
 
@@ -182,6 +204,12 @@ pub(super) async fn undo_everything(cluster: &Cluster) {
     cluster.thaw("n1", Target::One(Role::Proxy)).await.unwrap();
     cluster.start("n1", Role::Control).await.unwrap();
     for node in THREE {
+        if !cluster.is_running(node, Role::Docker).unwrap() {
+            match cluster.is_running(node, Role::Proxy).unwrap() {
+                true => cluster.start(node, Role::Docker).await.unwrap(),
+                false => cluster.power_on(node).await.unwrap(),
+            }
+        }
         cluster.start(node, Role::Agent).await.unwrap();
     }
 }

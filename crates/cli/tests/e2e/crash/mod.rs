@@ -14,7 +14,7 @@ use std::sync::Arc;
 use table::Row;
 
 /// What `make test` runs: each victim where the most is at stake.
-const PART: [(Victim, Phase); 12] = [
+const PART: [(Victim, Phase); 15] = [
     (Victim::Control, Phase::Copy),
     (Victim::Control, Phase::LastDelta),
     (Victim::Control, Phase::Commit),
@@ -27,14 +27,19 @@ const PART: [(Victim, Phase); 12] = [
     (Victim::Target, Phase::LastDelta),
     (Victim::Target, Phase::Start),
     (Victim::Link, Phase::LastDelta),
+    (Victim::SourceEngine, Phase::Copy),
+    (Victim::SourcePower, Phase::LastDelta),
+    (Victim::TargetPower, Phase::Start),
 ];
 
 fn cases() -> Vec<Case> {
+    let only = settings::only_victim();
     let all = Victim::ALL
         .into_iter()
         .flat_map(|victim| Phase::ALL.map(|phase| (victim, phase)))
         // A move waits for nobody: what it depends on is not asked for.
-        .filter(|(_, phase)| *phase != Phase::Wait);
+        .filter(|(_, phase)| *phase != Phase::Wait)
+        .filter(|(victim, _)| only.is_empty() || format!("{victim:?}").ends_with(&only));
     let chosen: Vec<_> = match settings::is_full() {
         true => all.collect(),
         false => PART.to_vec(),

@@ -15,6 +15,12 @@ pub(crate) fn is_full() -> bool {
     number("FLOCKER_E2E_FULL", 0) != 0
 }
 
+/// Which victims the whole matrix is run for, by the end of their names, `FLOCKER_E2E_VICTIM`; empty
+/// for all.
+pub(crate) fn only_victim() -> String {
+    std::env::var("FLOCKER_E2E_VICTIM").unwrap_or_default()
+}
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| {
         text.parse()
