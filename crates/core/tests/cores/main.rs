@@ -4,4 +4,5 @@ mod crash;
 mod plan_laws;
 mod restart;
 mod story;
+mod usage;
 mod world;

@@ -4,6 +4,7 @@ use super::{World, service};
 use flocker_core::control::{Event, Request, RequestId, Response};
 use flocker_types::api::{ApiError, DeployRequest, MoveRequest, PlanRequest, RemoveRequest};
 use flocker_types::ids::{NodeId, OperationId, ServiceId};
+use flocker_types::link::AgentMessage;
 use flocker_types::operation::Operation;
 use flocker_types::plan::Plan;
 use flocker_types::route::RouteState;
@@ -56,6 +57,13 @@ impl World {
             service: service(name),
         }));
         self.started(number)
+    }
+
+    /// Control hears this from a node's agent.
+    pub(crate) fn hear(&mut self, node: NodeId, message: AgentMessage) {
+        let session = self.sessions.iter().find(|(_, of)| **of == node);
+        let session = *session.expect("its agent is connected").0;
+        self.step_control(Event::AgentMessage { session, message });
     }
 
     fn started(&mut self, number: u64) -> Vec<OperationId> {
