@@ -10,8 +10,8 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const MIB: u64 = 1 << 20;
 
 fn copy_of(world: &World) -> VolumeCopy {
-    let state = world.control.as_ref().unwrap().state();
-    let volume = state.volumes.values().next().unwrap();
+    let state = world.control.as_ref().expect("control runs").state();
+    let volume = state.volumes.values().next().expect("it was deployed");
     VolumeCopy {
         label: volume.label(state.meta.cluster, volume.epoch),
         role: Role::Holder,
