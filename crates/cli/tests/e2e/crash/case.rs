@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 const SERVICE: &str = "matrix/db";
 const PORT: u16 = 5432;
-/// How long a fault lasts.
-const FAULT: Duration = Duration::from_secs(2);
+/// A fault that is over soon.
+pub(super) const SHORT: Duration = Duration::from_secs(2);
+/// A fault that lasts longer than an operation waits for a node.
+pub(super) const LONG: Duration = Duration::from_secs(40);
 /// By then all must be well again.
 const HEAL_LIMIT: Duration = Duration::from_secs(90);
 /// What makes a copy long enough to be hit.
@@ -25,7 +27,7 @@ const INTO_START: Duration = Duration::from_millis(300);
 const WRITERS: WriterSpec = WriterSpec {
     clients: 2,
     pace: Duration::from_millis(10),
-    limit: Duration::from_secs(300),
+    limit: Duration::from_secs(600),
 };
 
 /// Stops and starts take their time, so that they can be hit; the health check shows the start's end.
@@ -96,6 +98,7 @@ impl Victim {
 pub(super) struct Case {
     pub(super) victim: Victim,
     pub(super) phase: Phase,
+    pub(super) fault: Duration,
 }
 
 /// Deploys the service, on a node without control.
@@ -138,7 +141,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, case: Case) -> Row {
             .map_or(hit, |view| view.operation.phase);
     }
     strike(&cluster, case.victim, source, target).await;
-    tokio::time::sleep(FAULT).await;
+    tokio::time::sleep(case.fault).await;
     undo_everything(&cluster).await;
 
     let healed = Instant::now();

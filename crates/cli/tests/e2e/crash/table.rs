@@ -66,10 +66,10 @@ impl fmt::Display for Row {
     }
 }
 
-/// Writes all of it to `crash-matrix.json` in the target directory.
-pub(super) fn write(rows: &[Row]) {
+/// Writes all of it to a file in the target directory.
+pub(super) fn write(name: &str, rows: &[Row]) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = directory.parent().unwrap().join("crash-matrix.json");
+    let file = directory.parent().unwrap().join(format!("{name}.json"));
     std::fs::write(&file, serde_json::to_string_pretty(rows).unwrap()).unwrap();
     println!("{} cases; see {}", rows.len(), file.display());
 }
