@@ -13,14 +13,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Size of a new image, unless its limit is lower.
-const START_BYTES: u64 = 1 << 30;
+/// Size of a new image, unless its limit is lower or the disk beneath has less to give.
+const START_BYTES: u64 = 4 << 30;
+/// Size of a new image on a disk that is nearly full.
+const START_BYTES_MIN: u64 = 1 << 30;
 /// Smallest limit: btrfs itself needs about this much to be of use.
 pub(crate) const IMAGE_BYTES_MIN: u64 = 128 << 20;
 /// The kernel resizes no smaller filesystem, not even to the size that it has.
 const RESIZABLE_BYTES_MIN: u64 = 256 << 20;
-/// The image grows when less than this, or less than a quarter of it, is free.
-const FREE_BYTES_WANTED: u64 = 512 << 20;
+/// The image grows when less than this, or less than a quarter of it, is free. Growing waits for what
+/// was written before, so that takes seconds where much is written; writers need that room meanwhile.
+const FREE_BYTES_WANTED: u64 = 2 << 30;
 /// Kept free on the disk beneath, as a part of its size: one twentieth.
 const HOST_RESERVE_DIVISOR: u64 = 20;
 /// No access times: they would make every read a change to be sent.
@@ -42,6 +45,11 @@ impl ImageSize {
         }
     }
 
+    /// The first size of an image whose disk may not have as much to give.
+    fn on_disk_of(self, file: &Path) -> u64 {
+        self.start_bytes.min(host_room(file).max(START_BYTES_MIN))
+    }
+
     /// Has its size from the start.
     #[cfg(any(test, feature = "test-pools"))]
     pub(crate) fn fixed(bytes: u64) -> Self {
@@ -49,6 +57,16 @@ impl ImageSize {
             start_bytes: bytes,
             bytes_max: bytes,
         }
+    }
+}
+
+/// Bytes that the disk beneath a file can give without going below its reserve.
+fn host_room(file: &Path) -> u64 {
+    match measure(file.parent().unwrap_or(Path::new("/"))) {
+        Ok(host) => host
+            .free_bytes
+            .saturating_sub(host.size_bytes / HOST_RESERVE_DIVISOR),
+        Err(_) => 0,
     }
 }
 
@@ -76,7 +94,7 @@ impl ImageFile {
             return Err(io_at("make", file)(error));
         }
         if !file.exists() {
-            make(file, size.start_bytes).await?;
+            make(file, size.on_disk_of(file)).await?;
         }
         std::fs::create_dir_all(mount).map_err(io_at("make", mount))?;
         let file = file.canonicalize().map_err(io_at("find", file))?;
@@ -121,14 +139,8 @@ impl ImageFile {
         }
     }
 
-    /// Bytes that the disk beneath can give without going below its reserve.
     fn host_room(&self) -> u64 {
-        match measure(self.file.parent().unwrap_or(Path::new("/"))) {
-            Ok(host) => host
-                .free_bytes
-                .saturating_sub(host.size_bytes / HOST_RESERVE_DIVISOR),
-            Err(_) => 0,
-        }
+        host_room(&self.file)
     }
 
     /// Doubles the image when little is free, within its limit and the disk's.
