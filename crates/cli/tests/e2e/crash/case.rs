@@ -12,6 +12,7 @@ use flocker_types::operation::{OperationStatus, Phase};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const AGENT: Target = Target::One(Role::Agent);
 const SERVICE: &str = "matrix/db";
 const PORT: u16 = 5432;
 /// A fault that is over soon.
@@ -78,10 +79,18 @@ pub(super) enum Victim {
     SourcePower,
     /// The target loses power.
     TargetPower,
+    /// The agent of the source stands still, and goes on later as if nothing had happened.
+    SourceFrozen,
+    /// The agent of the target stands still.
+    TargetFrozen,
+    /// The source is cut off from everybody.
+    SourceAlone,
+    /// The target is cut off from everybody.
+    TargetAlone,
 }
 
 impl Victim {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Control,
         Self::Source,
         Self::Target,
@@ -90,6 +99,10 @@ impl Victim {
         Self::TargetEngine,
         Self::SourcePower,
         Self::TargetPower,
+        Self::SourceFrozen,
+        Self::TargetFrozen,
+        Self::SourceAlone,
+        Self::TargetAlone,
     ];
 }
 
@@ -198,12 +211,19 @@ async fn strike(cluster: &Cluster, victim: Victim, source: &str, target: &str) {
         Victim::TargetEngine => cluster.kill(target, Role::Docker).await,
         Victim::SourcePower => cluster.power_off(source).await.unwrap(),
         Victim::TargetPower => cluster.power_off(target).await.unwrap(),
+        Victim::SourceFrozen => drop(cluster.freeze(source, AGENT).await.unwrap()),
+        Victim::TargetFrozen => drop(cluster.freeze(target, AGENT).await.unwrap()),
+        Victim::SourceAlone => cluster.cut_all(source).await.unwrap(),
+        Victim::TargetAlone => cluster.cut_all(target).await.unwrap(),
     }
 }
 
 /// Ends whatever fault there is.
 pub(super) async fn undo_everything(cluster: &Cluster) {
-    cluster.heal_between("n2", "n3").await.unwrap();
+    for node in ["n2", "n3"] {
+        cluster.heal(node).await.unwrap();
+        cluster.thaw(node, AGENT).await.unwrap();
+    }
     cluster.thaw("n1", Target::One(Role::Proxy)).await.unwrap();
     cluster.start("n1", Role::Control).await.unwrap();
     for node in THREE {

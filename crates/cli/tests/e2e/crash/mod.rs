@@ -15,7 +15,7 @@ use std::time::Duration;
 use table::Row;
 
 /// What `make test` runs: each victim where the most is at stake.
-const PART: [(Victim, Phase); 15] = [
+const PART: [(Victim, Phase); 18] = [
     (Victim::Control, Phase::Copy),
     (Victim::Control, Phase::LastDelta),
     (Victim::Control, Phase::Commit),
@@ -31,6 +31,9 @@ const PART: [(Victim, Phase); 15] = [
     (Victim::SourceEngine, Phase::Copy),
     (Victim::SourcePower, Phase::LastDelta),
     (Victim::TargetPower, Phase::Start),
+    (Victim::SourceFrozen, Phase::Stop),
+    (Victim::SourceAlone, Phase::LastDelta),
+    (Victim::TargetAlone, Phase::Start),
 ];
 
 /// What `make test` runs of the long faults: the way back, and the wait for the only copy.
