@@ -13,8 +13,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Size of a new image, unless its limit is lower or the disk beneath has less to give.
-const START_BYTES: u64 = 4 << 30;
+/// Size of a new image, unless its limit is lower or the disk beneath has less to give. The file is
+/// sparse, so size costs nothing until it is written; growing later has to wait for the disk, and a
+/// writer that is faster than that would meet a full filesystem.
+const START_BYTES: u64 = 64 << 30;
 /// Size of a new image on a disk that is nearly full.
 const START_BYTES_MIN: u64 = 1 << 30;
 /// Smallest limit: btrfs itself needs about this much to be of use.
@@ -47,7 +49,8 @@ impl ImageSize {
 
     /// The first size of an image whose disk may not have as much to give.
     fn on_disk_of(self, file: &Path) -> u64 {
-        self.start_bytes.min(host_room(file).max(START_BYTES_MIN))
+        self.start_bytes
+            .min((host_room(file) / 2).max(START_BYTES_MIN))
     }
 
     /// Has its size from the start.
