@@ -27,8 +27,10 @@ async fn postgresql_under_load_goes_round_three_nodes_on_btrfs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_under_load_goes_round_three_nodes_on_zfs() {
-    let cluster = Cluster::up_on(StorageKind::Zfs, 4 << 30, &[Image::Postgres]).await;
-    goes_round(&cluster, 64 << 20, 5).await;
+    let bytes = settings::zfs_data_bytes();
+    let pool_bytes = (3 << 30) + bytes * 4;
+    let cluster = Cluster::up_on(StorageKind::Zfs, pool_bytes, &[Image::Postgres]).await;
+    goes_round(&cluster, bytes, 5).await;
 }
 
 async fn goes_round(cluster: &Cluster, bytes: u64, moves: u64) {

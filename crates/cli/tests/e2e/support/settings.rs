@@ -5,6 +5,11 @@ pub(crate) fn data_bytes() -> u64 {
     number("FLOCKER_E2E_DATA_MIB", 128) << 20
 }
 
+/// The same on ZFS, which runs in user space here, `FLOCKER_E2E_ZFS_DATA_MIB`.
+pub(crate) fn zfs_data_bytes() -> u64 {
+    number("FLOCKER_E2E_ZFS_DATA_MIB", 64) << 20
+}
+
 /// Moves of the long test, `FLOCKER_E2E_MOVES`.
 pub(crate) fn moves() -> u64 {
     number("FLOCKER_E2E_MOVES", 8)
