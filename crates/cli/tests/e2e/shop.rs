@@ -86,7 +86,10 @@ async fn shows_what_it_did(cluster: &Cluster) {
     assert_eq!(last.len(), 1);
     let events: Vec<EventRecord> = json_lines(cluster, &["events", "--json"]).await;
     let about = |words: &str| events.iter().any(|event| event.message.contains(words));
-    assert!(about("deploys") && about("shop/web"), "{events:#?}");
+    assert!(
+        about("start shop/postgres on n1") && about("shop/web is done"),
+        "{events:#?}"
+    );
     let volumes: Vec<VolumeView> = json(cluster, &["volume", "ls", "--json"]).await;
     let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names, ["orders", "visits"]);
