@@ -41,6 +41,11 @@ pub const NODE_AWAY_LIMIT_MS: u64 = 30_000;
 pub const ROUTE_CONFIRM_LIMIT_MS: u64 = 500;
 /// Failed attempts at one task before an operation gives up.
 const ATTEMPTS_MAX: u32 = 3;
+/// After a failed attempt the next one waits this long, times the attempts so far, in milliseconds.
+const ATTEMPT_DELAY_MS: u64 = 1_000;
+/// In the pause, where clients wait, a failure that took longer than this is not tried again, in
+/// milliseconds: the way back is shorter.
+const PAUSE_ATTEMPT_LIMIT_MS: u64 = 2_000;
 /// Ended operations that are remembered.
 const ENDED_KEPT_MAX: usize = 500;
 
@@ -53,6 +58,8 @@ pub(crate) struct Live {
     pub(crate) held_since: Option<Monotonic>,
     /// Time at which to look again without any event.
     pub(crate) wake: Option<Monotonic>,
+    /// Earliest time of the next attempt at a task that failed.
+    pub(crate) retry_at: Option<Monotonic>,
     /// How far the present task is.
     pub(crate) progress: Option<TaskProgress>,
     /// When the present copy task was given.
@@ -69,6 +76,7 @@ impl Live {
             entered: now,
             held_since: None,
             wake: None,
+            retry_at: None,
             progress: None,
             round_since: None,
             route_switched: false,
@@ -105,6 +113,10 @@ pub(crate) fn drive(control: &mut Control, id: OperationId) {
         }
         let aborting = matches!(record.operation.status, OperationStatus::Aborting { .. });
         let phase = record.operation.phase;
+        let retry_at = control.live.get(&id).and_then(|live| live.retry_at);
+        if let Some(until) = retry_at.filter(|at| !aborting && *at > control.now.monotonic) {
+            return block(control, id, "another attempt".to_owned(), until);
+        }
         let drive = if aborting {
             abort::drive(control, id)
         } else {
@@ -170,6 +182,7 @@ fn close_phase(control: &mut Control, id: OperationId) {
     let spent = now.since_ms(live.entered);
     live.entered = now;
     live.wake = None;
+    live.retry_at = None;
     live.progress = None;
     if let Some(record) = control.state.operation_mut(id) {
         *record
@@ -264,17 +277,32 @@ pub(crate) fn task_ended(control: &mut Control, node: NodeId, report: &TaskRepor
             record.attempts = 0;
             accept(control, id, outcome);
         }
-        Err(failure) => {
-            record.attempts += 1;
-            if failure.retry == Retry::Pointless || record.attempts >= ATTEMPTS_MAX {
-                abort::fail(control, id, failure.clone());
-            } else {
-                let text = format!("{}: {failure}; trying again", record.operation.phase);
-                let service = record.operation.service.clone();
-                control.publish(text, Some(&service), Some(node), Some(id));
-            }
-        }
+        Err(failure) => attempt_failed(control, id, node, failure),
     }
+}
+
+/// Another attempt after a while, if that can help. In the pause there is no while, and after one
+/// that took long no other attempt either.
+fn attempt_failed(control: &mut Control, id: OperationId, node: NodeId, failure: &Failure) {
+    let now = control.now.monotonic;
+    let Some(record) = control.state.operation_mut(id) else {
+        return;
+    };
+    record.attempts += 1;
+    let (phase, attempts) = (record.operation.phase, record.attempts);
+    let service = record.operation.service.clone();
+    let live = control.live.entry(id).or_insert_with(|| Live::new(now));
+    let in_pause = phase == Phase::LastDelta;
+    let late = in_pause && now.since_ms(live.entered) > PAUSE_ATTEMPT_LIMIT_MS;
+    if failure.retry == Retry::Pointless || attempts >= ATTEMPTS_MAX || late {
+        return abort::fail(control, id, failure.clone());
+    }
+    if !in_pause {
+        let wait_ms = ATTEMPT_DELAY_MS.saturating_mul(u64::from(attempts));
+        live.retry_at = Some(now.plus_ms(wait_ms));
+    }
+    let text = format!("{phase}: {failure}; trying again");
+    control.publish(text, Some(&service), Some(node), Some(id));
 }
 
 fn accept(control: &mut Control, id: OperationId, outcome: &TaskOutcome) {
