@@ -12,6 +12,7 @@ pub mod conformance;
 mod image;
 mod label_file;
 pub mod pool;
+mod proved_reader;
 mod receive_process;
 pub mod stream;
 #[cfg(any(test, feature = "test-pools"))]

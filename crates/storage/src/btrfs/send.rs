@@ -4,21 +4,12 @@
 //! `btrfs send` would.
 
 use super::sys::{self, SendContent, SendProtocol};
+use crate::proved_reader::ProvedReader;
 use crate::receive_process::PIPE_BYTES;
 use crate::volume_store::{SendStream, StorageErrorKind};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
-use tokio::task::JoinHandle;
-
-/// The reading end: an end of file counts only once the kernel has said that it sent everything.
-struct SendReader {
-    pipe: pipe::Receiver,
-    sender: Option<JoinHandle<io::Result<()>>>,
-}
 
 /// Starts the stream from `from` (or from nothing) to `to`. Dropping the reader stops it.
 pub(super) fn start(
@@ -44,32 +35,7 @@ pub(super) fn start(
         )
     });
     Ok(SendStream {
-        reader: Box::new(SendReader {
-            pipe,
-            sender: Some(sender),
-        }),
+        reader: Box::new(ProvedReader::new(pipe, sender)),
         bytes_estimate: None,
     })
-}
-
-impl AsyncRead for SendReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if self.sender.is_some() {
-            ready!(Pin::new(&mut self.pipe).poll_read(context, buffer))?;
-            if buffer.filled().len() > before || buffer.remaining() == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let Some(sender) = self.sender.as_mut() else {
-            return Poll::Ready(Ok(()));
-        };
-        let sent = ready!(Pin::new(sender).poll(context));
-        self.sender = None;
-        Poll::Ready(sent.map_err(io::Error::other).flatten())
-    }
 }

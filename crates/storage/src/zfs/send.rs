@@ -3,35 +3,18 @@
 //! Only the ZFS store calls it.
 
 use crate::command::command_line;
+use crate::proved_reader::ProvedReader;
 use crate::receive_process::PIPE_BYTES;
 use crate::volume_store::{SendStream, StorageErrorKind};
 use std::io;
-use std::pin::Pin;
 use std::process::Stdio;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::process::{ChildStdout, Command};
-use tokio::task::JoinHandle;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
 
 /// Length of a record; a stream between equal snapshots is a begin and an end.
 const RECORD_BYTES: usize = 312;
 /// Error output that is kept.
 const STDERR_BYTES_MAX: u64 = 4 << 10;
-
-/// The command's output: an end of file counts only once the command has succeeded.
-struct SendReader {
-    stdout: ChildStdout,
-    finished: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Drop for SendReader {
-    fn drop(&mut self) {
-        // The task owns the process, which ends with it.
-        if let Some(finished) = &self.finished {
-            finished.abort();
-        }
-    }
-}
 
 /// Starts the stream from `from` (or from nothing) to `to`, both full names. Dropping the reader
 /// stops it.
@@ -70,34 +53,9 @@ pub(super) fn start(from: Option<&str>, to: &str) -> Result<SendStream, StorageE
         Err(io::Error::other(format!("`{line}` failed: {}", why.trim())))
     });
     Ok(SendStream {
-        reader: Box::new(SendReader {
-            stdout,
-            finished: Some(finished),
-        }),
+        reader: Box::new(ProvedReader::new(stdout, finished)),
         bytes_estimate: None,
     })
-}
-
-impl AsyncRead for SendReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if self.finished.is_some() {
-            ready!(Pin::new(&mut self.stdout).poll_read(context, buffer))?;
-            if buffer.filled().len() > before || buffer.remaining() == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let Some(finished) = self.finished.as_mut() else {
-            return Poll::Ready(Ok(()));
-        };
-        let result = ready!(Pin::new(finished).poll(context));
-        self.finished = None;
-        Poll::Ready(result.map_err(io::Error::other).flatten())
-    }
 }
 
 /// Whether anything was written between two snapshots of one filesystem. Whatever is not understood
