@@ -23,6 +23,11 @@ use failure::Failure;
 use std::path::Path;
 use std::process::ExitCode;
 
+const _: () = assert!(
+    !flocker_core::mutant::COMPILED_IN,
+    "the simulator's named bugs are never compiled into the product: build it without the feature `mutants`"
+);
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();

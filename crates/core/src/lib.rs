@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod cluster;
 pub mod control;
+pub mod mutant;
 pub mod operation;
 pub mod plan;
 pub mod route;

@@ -2,6 +2,7 @@
 
 use super::service::Container;
 use super::{Agent, ContainerRunSeen, ContainerSeen};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::ServiceId;
 use flocker_types::task::Prepared;
 use flocker_types::time::Monotonic;
@@ -22,7 +23,7 @@ impl Agent {
     /// while nobody looked is treated as if it ended now, or, after a reboot or with its engine, as if
     /// it never ran.
     pub(super) fn found(&mut self, containers: Vec<ContainerSeen>, found: Found) {
-        let rebooted = found != Found::AtStart;
+        let rebooted = found != Found::AtStart && !planted(Mutant::RebootTakenForExit);
         let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
         for id in known {
             let service = self.services.entry(id).or_default();

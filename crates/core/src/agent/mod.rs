@@ -21,6 +21,7 @@ pub use event::{
 pub use ledger::{Grant, Ledger};
 
 use crate::cluster::{Network, usage};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{Epoch, NodeId, ServiceId, TaskId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ToAgent};
 use flocker_types::task::{ContainerState, Directive, Failure, Retry, ServiceStatus, Want};
@@ -175,6 +176,7 @@ impl Agent {
             .tasks
             .values()
             .filter_map(|task| task.report.clone())
+            .filter(|_| !planted(Mutant::ReportSaidOnce))
             .collect();
         for report in reports {
             self.send(AgentMessage::Task(report));
@@ -217,7 +219,8 @@ impl Agent {
     /// A directive is in force unless a newer one is (invariant *stale-rejected*).
     fn directed(&mut self, directive: Directive) {
         let known = self.ledger.directives.get(&directive.service);
-        if known.is_some_and(|known| known.generation >= directive.generation) {
+        let old = known.is_some_and(|known| known.generation >= directive.generation);
+        if old && !planted(Mutant::OldDirectiveObeyed) {
             return;
         }
         let id = directive.service.clone();
@@ -225,12 +228,15 @@ impl Agent {
             self.ledger
                 .stop_grace_ms
                 .insert(id.clone(), container.spec.stop_grace_ms);
-            for claim in volumes {
+            for claim in volumes
+                .iter()
+                .filter(|_| !planted(Mutant::GrantNotWithdrawn))
+            {
                 self.ledger.grants.remove(&claim.label.id);
             }
         }
         self.ledger.directives.insert(id.clone(), directive);
-        self.ledger_changed = true;
+        self.ledger_changed |= !planted(Mutant::DirectiveNotKept);
         self.services.entry(id).or_default().directed();
     }
 
@@ -269,7 +275,8 @@ impl Agent {
                 volume.short()
             ));
         };
-        if grant.source != from || grant.epoch != epoch {
+        let other_epoch = grant.epoch != epoch && !planted(Mutant::OldEpochReceived);
+        if grant.source != from || other_epoch {
             return refuse(format!(
                 "volume {} is expected from node {} in epoch {}, not from {from} in epoch {epoch}",
                 volume.short(),

@@ -3,6 +3,7 @@
 
 use super::fingerprint::fingerprint;
 use super::{Agent, Command, ContainerRunSeen, Job, JobId, JobOutcome, Owner};
+use crate::mutant::{Mutant, planted};
 use flocker_types::app::RestartPolicy;
 use flocker_types::ids::{Generation, ServiceId};
 use flocker_types::task::{
@@ -134,7 +135,7 @@ impl Agent {
         volumes: &[VolumeClaim],
     ) {
         let fingerprint = fingerprint(container);
-        let may_start = volumes.is_empty() || self.confirmed;
+        let may_start = volumes.is_empty() || self.confirmed || planted(Mutant::StartedUnconfirmed);
         let now = self.now.monotonic;
         let Some(service) = self.services.get(id) else {
             return;
@@ -296,6 +297,9 @@ impl Agent {
     }
 
     pub(super) fn container_exited(&mut self, id: &ServiceId, code: i64) {
+        if planted(Mutant::ExitIgnored) {
+            return;
+        }
         let Some(service) = self.services.get_mut(id) else {
             return;
         };

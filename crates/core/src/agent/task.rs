@@ -4,6 +4,7 @@
 use super::fingerprint::fingerprint;
 use super::ledger::Grant;
 use super::{Agent, Job, JobId, JobOutcome, Owner};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{Epoch, ServiceId, TaskId, VolumeId};
 use flocker_types::link::AgentMessage;
 use flocker_types::task::{Failure, IncomingVolume, Retry, Task, TaskOutcome, TaskReport, Work};
@@ -23,7 +24,9 @@ impl Agent {
     pub(super) fn task_given(&mut self, task: Task) {
         let id = task.id;
         if let Some(known) = self.tasks.get(&id) {
-            if let Some(report) = known.report.clone() {
+            if let Some(report) = known.report.clone()
+                && !planted(Mutant::ReportSaidOnce)
+            {
                 self.send(AgentMessage::Task(report));
             }
             return;
@@ -197,6 +200,7 @@ impl Agent {
     fn must_not_write(&self, volume: VolumeId) -> Result<(), Failure> {
         match self.writer_of(volume) {
             None => Ok(()),
+            Some(_) if planted(Mutant::WriterDemoted) => Ok(()),
             Some(service) => Err(refusal(format!(
                 "volume {} is in use here by {service}",
                 volume.short()

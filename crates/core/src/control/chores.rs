@@ -3,6 +3,7 @@
 
 use super::Control;
 use crate::cluster::{CopyRecord, Key, VolumeRecord};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, SnapshotName, TaskId, VolumeId};
 use flocker_types::link::ToAgent;
 use flocker_types::task::{Task, Work};
@@ -25,7 +26,7 @@ impl Control {
             }
             let due = volume
                 .destroy_after
-                .is_some_and(|time| time <= self.now.wall);
+                .is_some_and(|time| time <= self.now.wall || planted(Mutant::GraceTimeSkipped));
             if due && volume.copies.is_empty() {
                 gone.push(volume.id);
             }
@@ -101,8 +102,8 @@ fn chore(volume: &VolumeRecord, node: NodeId, copy: &CopyRecord, due: bool) -> O
         });
     }
     let outdated = node != volume.holder && copy.epoch < volume.epoch;
-    if outdated && copy.role == Role::Holder {
-        let head = volume.head.clone()?;
+    if outdated && copy.role == Role::Holder && !planted(Mutant::OldHolderKept) {
+        let head = demotion_head(volume, node)?;
         return Some(Work::Demote {
             volume: id,
             epoch: volume.epoch,
@@ -122,6 +123,15 @@ fn chore(volume: &VolumeRecord, node: NodeId, copy: &CopyRecord, due: bool) -> O
     })
 }
 
+/// At which snapshot the copy of a node that holds a volume no more becomes a replica: where the new
+/// holder began.
+pub(crate) fn demotion_head(volume: &VolumeRecord, node: NodeId) -> Option<SnapshotName> {
+    if planted(Mutant::DemotedAtWrongHead) {
+        return volume.copies.get(&node)?.snapshots.first().cloned();
+    }
+    volume.head.clone()
+}
+
 /// Snapshots that a copy must keep: its newest, where the holder's epoch began, every tail, and
 /// with every other copy the newest one that both have, from which a delta can be sent.
 pub(crate) fn needed_snapshots(volume: &VolumeRecord, node: NodeId) -> BTreeSet<SnapshotName> {
@@ -137,7 +147,8 @@ pub(crate) fn needed_snapshots(volume: &VolumeRecord, node: NodeId) -> BTreeSet<
             .filter(|n| n.as_str().starts_with("tail-"))
             .cloned(),
     );
-    for (_, other) in volume.copies.iter().filter(|(other, _)| **other != node) {
+    let others = volume.copies.iter().filter(|(other, _)| **other != node);
+    for (_, other) in others.filter(|_| !planted(Mutant::CommonBasePruned)) {
         keep.extend(newest_common(copy, other).cloned());
     }
     keep

@@ -4,6 +4,7 @@ use super::event::{Command, Event, Response, Session};
 use super::links::AgentFacts;
 use super::{Control, requests};
 use crate::cluster::{CopyRecord, usage};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, ServiceId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ProxyMessage, ToAgent, ToProxy};
 use flocker_types::task::{ContainerState, ServiceStatus, TaskReport};
@@ -102,7 +103,9 @@ impl Control {
         let directives = self.state.services.values().filter_map(of_node).collect();
         self.commands
             .push(Command::ToAgent(session, ToAgent::Welcome { directives }));
-        self.send_tasks_again(node, session);
+        if !planted(Mutant::TasksNotGivenAgain) {
+            self.send_tasks_again(node, session);
+        }
         let name = self.node_name(node);
         self.publish(
             format!("the agent of {name} is connected"),

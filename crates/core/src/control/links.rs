@@ -1,6 +1,7 @@
 //! Who is connected.
 
 use super::event::Session;
+use crate::mutant::Mutant;
 use flocker_types::api::LinkView;
 use flocker_types::ids::NodeId;
 use flocker_types::time::{Monotonic, Now, UnixMs};
@@ -13,6 +14,8 @@ pub(crate) struct Links {
     agents: BTreeMap<NodeId, Link<AgentFacts>>,
     proxies: BTreeMap<NodeId, Link<()>>,
     chores_delayed_until: BTreeMap<NodeId, Monotonic>,
+    #[cfg(feature = "mutants")]
+    replaced: BTreeMap<Session, Session>,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl Links {
 
     /// The node of an agent's session, if that is its present one.
     pub(crate) fn agent_node(&self, session: Session) -> Option<NodeId> {
-        node_of(&self.agents, session)
+        node_of(&self.agents, self.meant(session, Mutant::OldSessionHeard))
     }
 
     pub(crate) fn proxy_node(&self, session: Session) -> Option<NodeId> {
@@ -94,9 +97,29 @@ impl Links {
         facts: AgentFacts,
         now: Now,
     ) -> Option<Session> {
-        self.agents
-            .insert(node, up(session, facts, now))
-            .and_then(|old| old.session)
+        let old = self.agents.insert(node, up(session, facts, now));
+        let old = old.and_then(|old| old.session);
+        #[cfg(feature = "mutants")]
+        self.replaced.extend(old.map(|old| (old, session)));
+        old
+    }
+
+    /// The session that an event is about; with one of these bugs, the one that has replaced it.
+    #[cfg(feature = "mutants")]
+    fn meant(&self, mut session: Session, bug: Mutant) -> Session {
+        while let Some(newer) = self
+            .replaced
+            .get(&session)
+            .filter(|_| crate::mutant::planted(bug))
+        {
+            session = *newer;
+        }
+        session
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn meant(&self, session: Session, _: Mutant) -> Session {
+        session
     }
 
     pub(crate) fn proxy_up(&mut self, node: NodeId, session: Session, now: Now) -> Option<Session> {
@@ -106,6 +129,7 @@ impl Links {
     }
 
     pub(crate) fn agent_down(&mut self, session: Session, now: Now) -> Option<NodeId> {
+        let session = self.meant(session, Mutant::OldSessionEndsNew);
         down(&mut self.agents, session, now)
     }
 

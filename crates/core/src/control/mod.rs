@@ -20,7 +20,7 @@ pub use event::{Command, Event, Output, Request, RequestId, Response, Session};
 use crate::cluster::{Key, State, TokenRecord};
 use crate::operation::Live;
 use crate::plan::Observed;
-pub(crate) use chores::newest_common;
+pub(crate) use chores::{demotion_head, newest_common};
 use flocker_types::api::EventRecord;
 use flocker_types::ids::{Generation, NodeId, OperationId, ServiceId, TaskId};
 use flocker_types::link::{ToAgent, ToProxy};

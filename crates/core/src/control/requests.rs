@@ -3,6 +3,7 @@
 use super::Control;
 use super::event::{Command, Request, RequestId, Response};
 use crate::cluster::{Key, NodeRecord, TokenRecord};
+use crate::mutant::{Mutant, planted};
 use crate::operation;
 use crate::plan;
 use flocker_types::api::{
@@ -131,7 +132,9 @@ impl Control {
             ))
         };
         let record = self.state.services.get(id);
-        if let Some(operation) = record.and_then(|record| record.operation) {
+        if let Some(operation) = record.and_then(|record| record.operation)
+            && !planted(Mutant::TwoOperations)
+        {
             return stale(format!("operation {} goes on", operation.short()));
         }
         let node = record.and_then(|record| record.node);
@@ -141,13 +144,13 @@ impl Control {
             OperationKind::Replace => node.is_some() && node == step.target,
             OperationKind::Remove => node.is_some() && node == step.source,
         };
-        if !fits {
+        if !fits && !planted(Mutant::StalePlanExecuted) {
             return stale("the service has changed its node".to_owned());
         }
         for planned in &step.volumes {
             let now = self.state.volume_named(&id.application, &planned.name);
             let same = now.map(|v| (v.id, v.epoch)) == planned.id.zip(planned.epoch);
-            if !same {
+            if !same && !planted(Mutant::StalePlanExecuted) {
                 return stale(format!("its volume {} has changed", planned.name));
             }
         }
@@ -283,7 +286,9 @@ impl Control {
             .state
             .user_of(request.volume)
             .filter(|user| user.is_placed());
-        if let Some(user) = user {
+        if let Some(user) = user
+            && !planted(Mutant::VolumeInUseDeleted)
+        {
             let message = format!("the volume is in use by {}", user.id);
             let hint = format!("remove the service first: flocker rm {}", user.id);
             return Err(error(ErrorCode::Conflict, message, &hint));
@@ -368,8 +373,10 @@ impl Control {
                 "choose another --name or --address",
             ));
         }
-        self.state.tokens.remove(token);
-        self.state.touch(Key::Token(token.to_owned()));
+        if !planted(Mutant::TokenKept) {
+            self.state.tokens.remove(token);
+            self.state.touch(Key::Token(token.to_owned()));
+        }
         self.publish(format!("node {name} ({address}) joins"), None, None, None);
         let record = NodeRecord {
             id,

@@ -5,6 +5,7 @@ use super::settle::end;
 use super::switch::run;
 use super::{Drive, enter_next, facts, needs_node};
 use crate::control::Control;
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::OperationId;
 use flocker_types::link::ToAgent;
 use flocker_types::operation::{OperationKind, OperationStatus, Phase};
@@ -29,7 +30,7 @@ pub(super) fn fail(control: &mut Control, id: OperationId, failure: Failure) {
         finish_back(control, id);
     } else if phase == Phase::Keep {
         end(control, id, OperationStatus::Succeeded);
-    } else if phase > Phase::Commit {
+    } else if phase > Phase::Commit && !planted(Mutant::SourceStartedAfterCommit) {
         if let Some(record) = control.state.operation_mut(id) {
             record.failed_forward.get_or_insert(failure);
             record.task = None;
@@ -51,15 +52,21 @@ fn turn_back(control: &mut Control, id: OperationId, failure: Failure, phase: Ph
     if let Some((node, task)) = task {
         control.tell_agent(node, ToAgent::Cancel(task.id));
     }
-    let home = control.state.services[&facts.service].node;
+    let home = match control.state.services[&facts.service].node {
+        Some(_) if planted(Mutant::SourceStartedAfterCommit) => facts.source,
+        Some(_) if planted(Mutant::TargetStartedByAbort) => facts.target,
+        home => home,
+    };
     if let Some(target) = facts.target
         && home != Some(target)
         && phase >= Phase::Prepare
+        && !planted(Mutant::TargetNotCleared)
     {
         control.direct(&facts.service, target, Want::Absent);
     }
     if let Some(home) = home
         && control.state.operations[&id].source_stopped
+        && !planted(Mutant::SourceLeftStopped)
     {
         let want = run(control, &facts.service, home);
         control.direct(&facts.service, home, want);
@@ -95,6 +102,7 @@ fn finish_back(control: &mut Control, id: OperationId) {
     if let Some(home) = service.node
         && !matches!(service.route.state, RouteState::Serving(_))
         && let Some(backend) = control.backend(&facts.service, home)
+        && !planted(Mutant::HoldNotEnded)
     {
         control.set_route(&facts.service, RouteState::Serving(backend));
     }

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Key, OperationRecord, ServiceRecord, VolumeRecord};
 use crate::control::{Control, Ids};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{Epoch, Generation, NodeId, OperationId, VolumeId};
 use flocker_types::operation::{
     HeldConnections, Operation, OperationKind, OperationStatus, OperationVolume, Phase,
@@ -124,6 +125,7 @@ fn volumes(
         let existing = control
             .state
             .volume_named(application, &planned.name)
+            .filter(|_| !planted(Mutant::VolumeMadeAnew))
             .map(|v| v.id);
         let id = existing.unwrap_or_else(|| VolumeId(ids.uuid()));
         if existing.is_none() {

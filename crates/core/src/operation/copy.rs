@@ -4,6 +4,7 @@ use super::pace::{self, Pace};
 use super::prepare::peer;
 use super::{Drive, assign, await_task, facts, needs_node};
 use crate::control::{Control, newest_common};
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, SnapshotName, VolumeId};
 use flocker_types::operation::{Phase, Round};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, Retry, Work};
@@ -121,7 +122,7 @@ fn send_round(control: &mut Control, id: OperationId, stall_limit_ms: u64) -> Op
 /// A name that no snapshot of the volume has had.
 fn next_snapshot(control: &mut Control, id: OperationId, volume: VolumeId) -> Option<SnapshotName> {
     let record = control.state.volume_mut(volume)?;
-    record.snapshot_sequence += 1;
+    record.snapshot_sequence += u64::from(!planted(Mutant::SnapshotNameReused));
     let name = format!(
         "e{}-s{}-{}",
         record.epoch,

@@ -26,6 +26,7 @@ pub(crate) use settle::clients_waited;
 
 use crate::cluster::OperationRecord;
 use crate::control::Control;
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, ServiceId, SnapshotName, TaskId, VolumeId};
 use flocker_types::link::ToAgent;
 use flocker_types::operation::{OperationKind, OperationStatus, Phase};
@@ -263,7 +264,8 @@ pub(crate) fn task_ended(control: &mut Control, node: NodeId, report: &TaskRepor
         return;
     };
     let awaited = record.task.as_ref().is_some_and(|(of, task)| {
-        *of == node && task.id == report.id && record.operation.finished.is_none()
+        let same = task.id == report.id || planted(Mutant::OldTaskBelieved);
+        *of == node && same && record.operation.finished.is_none()
     });
     if !awaited {
         return;
@@ -294,7 +296,8 @@ fn attempt_failed(control: &mut Control, id: OperationId, node: NodeId, failure:
     let live = control.live.entry(id).or_insert_with(|| Live::new(now));
     let in_pause = phase == Phase::LastDelta;
     let late = in_pause && now.since_ms(live.entered) > PAUSE_ATTEMPT_LIMIT_MS;
-    if failure.retry == Retry::Pointless || attempts >= ATTEMPTS_MAX || late {
+    let enough = attempts >= ATTEMPTS_MAX && !planted(Mutant::RetriedForEver);
+    if failure.retry == Retry::Pointless || enough || late {
         return abort::fail(control, id, failure.clone());
     }
     if !in_pause {
@@ -347,7 +350,8 @@ fn needs_node(control: &Control, id: OperationId, node: NodeId) -> Option<Drive>
     let entered = control.live.get(&id).map_or(lost, |live| live.entered);
     let until = lost.max(entered).plus_ms(NODE_AWAY_LIMIT_MS);
     let name = control.node_name(node);
-    Some(if control.now.monotonic >= until {
+    let over = control.now.monotonic >= until && !planted(Mutant::NodeAwaitedForEver);
+    Some(if over {
         Drive::Failed(Failure {
             message: format!(
                 "the agent of {name} has been away for more than {} s",

@@ -2,7 +2,8 @@
 
 use super::switch::confirm_route;
 use super::{Drive, assign, await_task, facts, forget_old, needs_node, pace};
-use crate::control::Control;
+use crate::control::{Control, demotion_head};
+use crate::mutant::{Mutant, planted};
 use flocker_types::app::{RestartPolicy, ServiceSpec};
 use flocker_types::ids::{OperationId, ServiceId};
 use flocker_types::operation::{OperationKind, OperationStatus, Phase};
@@ -30,7 +31,7 @@ pub(super) fn start(control: &mut Control, id: OperationId) -> Drive {
     let restarts = service.spec.restart != RestartPolicy::Never;
     let status = control.status(&facts.service, target);
     let state = status
-        .filter(|s| Some(s.generation) >= generation)
+        .filter(|s| Some(s.generation) >= generation || planted(Mutant::OldStartBelieved))
         .map(|s| s.state.clone());
     let name = control.node_name(target);
     let fail = |message| {
@@ -48,6 +49,9 @@ pub(super) fn start(control: &mut Control, id: OperationId) -> Drive {
                     service.learned.start_ms = Some(pace::mean(service.learned.start_ms, spent));
                 }
             }
+            return Drive::Next;
+        }
+        Some(ContainerState::Starting) if planted(Mutant::ReleasedBeforeReady) => {
             return Drive::Next;
         }
         Some(ContainerState::Failed(failure)) if failure.retry == Retry::Pointless => {
@@ -206,9 +210,10 @@ pub(super) fn keep(control: &mut Control, id: OperationId) -> Drive {
                     .copies
                     .get(&source)
                     .is_some_and(|copy| copy.role == Role::Holder)
-        });
+        })
+        .filter(|_| !planted(Mutant::OldHolderKept));
     let Some((volume, epoch, head)) =
-        next.and_then(|volume| Some((volume.id, volume.epoch, volume.head.clone()?)))
+        next.and_then(|volume| Some((volume.id, volume.epoch, demotion_head(volume, source)?)))
     else {
         return Drive::Ended;
     };
@@ -254,7 +259,15 @@ pub(super) fn end(control: &mut Control, id: OperationId, status: OperationStatu
         service.operation = None;
         if operation.kind == OperationKind::Remove && service.node.is_none() {
             // Its volumes are its own again when it is deployed the next time.
-            service.volumes.clear();
+            let volumes = std::mem::take(&mut service.volumes);
+            for id in volumes
+                .into_iter()
+                .filter(|_| planted(Mutant::VolumeGoesWithService))
+            {
+                if let Some(volume) = control.state.volume_mut(id) {
+                    volume.destroy_after = Some(wall);
+                }
+            }
         }
     }
     let what = format!("{} of {}", operation.kind, operation.service);

@@ -2,7 +2,9 @@
 
 use super::prepare::container_of;
 use super::{Drive, ROUTE_CONFIRM_LIMIT_MS, await_task, copy, facts, needs_node, pace};
+use crate::cluster::Key;
 use crate::control::Control;
+use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, ServiceId, VolumeId};
 use flocker_types::operation::{OperationKind, Phase, ProvedHead};
 use flocker_types::route::RouteState;
@@ -63,8 +65,9 @@ pub(super) fn confirm_route(control: &Control, id: OperationId, what: &str) -> D
         applied.is_none_or(|applied| *applied < generation) && !problem
     });
     let until = facts.entered.plus_ms(ROUTE_CONFIRM_LIMIT_MS);
+    let wait = control.now.monotonic < until || planted(Mutant::ProxyAwaitedForEver);
     match missing {
-        Some(node) if control.now.monotonic < until => Drive::Blocked {
+        Some(node) if wait => Drive::Blocked {
             waiting_for: format!("{what}: {}", control.node_name(node)),
             until,
         },
@@ -83,7 +86,7 @@ pub(super) fn stop(control: &mut Control, id: OperationId) -> Drive {
     let stopped = control
         .status(&facts.service, source)
         .is_some_and(|status| {
-            Some(status.generation) >= generation
+            (Some(status.generation) >= generation || planted(Mutant::OldStopBelieved))
                 && matches!(
                     status.state,
                     ContainerState::Stopped { .. }
@@ -91,7 +94,7 @@ pub(super) fn stop(control: &mut Control, id: OperationId) -> Drive {
                         | ContainerState::Created
                 )
         });
-    if stopped {
+    if stopped || planted(Mutant::StopNotAwaited) {
         let spent = control.now.monotonic.since_ms(facts.entered);
         if facts.kind == OperationKind::Move
             && let Some(record) = control.state.service_mut(&facts.service)
@@ -131,7 +134,8 @@ pub(super) fn last_delta(control: &mut Control, id: OperationId) -> Drive {
         return await_task(control, id, node, "the last delta".to_owned());
     }
     let round_is_final = !control.state.operations[&id].copied.is_empty()
-        && control.state.operations[&id].copied_in_phase == Some(Phase::LastDelta);
+        && (control.state.operations[&id].copied_in_phase == Some(Phase::LastDelta)
+            || planted(Mutant::LastDeltaSkipped));
     if !round_is_final {
         return copy::send_last_delta(control, id)
             .unwrap_or_else(|| await_task(control, id, source, "the last delta".to_owned()));
@@ -152,7 +156,8 @@ fn prove_heads(control: &mut Control, id: OperationId) -> Drive {
             .and_then(|live| live.heads.get(&sent.volume));
         match head {
             Some((snapshot, checksum))
-                if *snapshot == sent.snapshot && *checksum == sent.checksum =>
+                if (*snapshot == sent.snapshot && *checksum == sent.checksum)
+                    || planted(Mutant::AnyHeadProves) =>
             {
                 let head = ProvedHead {
                     snapshot: snapshot.clone(),
@@ -213,7 +218,10 @@ pub(super) fn commit(control: &mut Control, id: OperationId) -> Drive {
         .iter()
         .zip(&record.operation.spec.mounts)
     {
-        let Some(volume) = control.state.volume_mut(moved.id) else {
+        if !planted(Mutant::CommitNotWritten) {
+            control.state.touch(Key::Volume(moved.id));
+        }
+        let Some(volume) = control.state.volumes.get_mut(&moved.id) else {
             continue;
         };
         volume.size_bytes_max = mount.size_bytes_max;
@@ -233,7 +241,9 @@ pub(super) fn commit(control: &mut Control, id: OperationId) -> Drive {
             "the epoch changed under an operation"
         );
         volume.holder = target;
-        volume.epoch = volume.epoch.next();
+        if !planted(Mutant::EpochNotIncremented) {
+            volume.epoch = volume.epoch.next();
+        }
         volume.head = Some(head.snapshot.clone());
     }
     if let Some(service) = control.state.service_mut(&facts.service) {

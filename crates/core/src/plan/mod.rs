@@ -10,6 +10,7 @@ pub use estimate::estimate;
 pub(crate) use estimate::{delta_ms, stop_and_start};
 
 use crate::cluster::{ServiceRecord, State, VolumeRecord};
+use crate::mutant::{Mutant, planted};
 use flocker_types::api::{ApiError, ErrorCode, PlanRequest};
 use flocker_types::app::{Application, ServiceSpec};
 use flocker_types::ids::{NodeId, ServiceId};
@@ -79,7 +80,9 @@ impl Planner<'_> {
             return;
         };
         let record = self.state.services.get(&id);
-        if let Some(operation) = record.and_then(|record| record.operation) {
+        if let Some(operation) = record.and_then(|record| record.operation)
+            && !planted(Mutant::TwoOperations)
+        {
             self.problems.push(format!(
                 "{id}: operation {} is still going on; wait for it (flocker status), then try again",
                 operation.short()
