@@ -4,7 +4,7 @@ use flocker_core::cluster::Network;
 use flocker_net::link::LinkLimits;
 use flocker_net::tls::Credentials;
 use flocker_storage::PoolSpec;
-use flocker_types::ids::{ClusterId, NodeId};
+use flocker_types::ids::{ClusterId, NodeId, NodeName};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -15,6 +15,8 @@ pub struct AgentConfig {
     pub cluster: ClusterId,
     /// Its node.
     pub node: NodeId,
+    /// The name under which it joined.
+    pub name: NodeName,
     /// The node's own address, which other nodes reach.
     pub node_address: Ipv4Addr,
     /// Where to listen for other agents' streams.

@@ -167,6 +167,7 @@ async fn look_around(node: &Node, ledger: &LedgerFile) -> Result<Start, AgentErr
     let hello = AgentHello {
         cluster: config.cluster,
         node: config.node,
+        name: Some(config.name.clone()),
         boot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         stream_address: (config.node_address, config.stream_listen.port()).into(),

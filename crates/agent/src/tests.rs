@@ -88,6 +88,7 @@ impl TestNode {
         let config = AgentConfig {
             cluster: cluster(),
             node: id,
+            name: "n1".parse().unwrap(),
             node_address: Ipv4Addr::LOCALHOST,
             stream_listen: (Ipv4Addr::LOCALHOST, 0).into(),
             control: (Ipv4Addr::LOCALHOST, 1).into(),
@@ -288,6 +289,7 @@ fn container() -> ContainerSpec {
         ],
         image_id: None,
         volumes: vec![volume()],
+        cluster_address: None,
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Two state machines, [`control::Control`] and [`agent::Agent`], are each stepped by a shell of
 //! their own: `step(now, event) -> output`. The shell persists what the output says, then carries
-//! out its commands. [`plan`] turns a manifest and the cluster's state into a plan.
+//! out its commands. [`plan`] turns a manifest and the cluster's state into a plan; [`recover`] makes the
+//! state again from what the nodes hold.
 
 pub mod agent;
 pub mod cluster;
@@ -11,4 +12,5 @@ pub mod control;
 pub mod mutant;
 pub mod operation;
 pub mod plan;
+pub mod recover;
 pub mod route;

@@ -4,9 +4,9 @@
 //! one a line. The first message is a hello; control answers with everything that is in force.
 
 use crate::api::LogLine;
-use crate::ids::{BootId, ClusterId, Generation, NodeId, ServiceId, TaskId, VolumeId};
+use crate::ids::{BootId, ClusterId, Generation, NodeId, NodeName, ServiceId, TaskId, VolumeId};
 use crate::route::Route;
-use crate::task::{Directive, ServiceStatus, Task, TaskProgress, TaskReport};
+use crate::task::{Directive, Prepared, ServiceStatus, Task, TaskProgress, TaskReport};
 use crate::volume::{PoolUsage, StorageKind, VolumeCopy};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,6 +57,8 @@ pub enum AgentMessage {
         /// Nothing follows. Carries the reason when that is an error.
         end: Option<Result<(), crate::task::Failure>>,
     },
+    /// Answer to [`ToAgent::Recall`].
+    Memory(Box<AgentMemory>),
     /// Sign of life.
     Heartbeat,
 }
@@ -68,6 +70,9 @@ pub struct AgentHello {
     pub cluster: ClusterId,
     /// Its node.
     pub node: NodeId,
+    /// The name under which the node joined; not said by version 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
     /// This start of the node's kernel.
     pub boot: BootId,
     /// Version of the agent.
@@ -84,6 +89,31 @@ pub struct AgentHello {
     pub volumes: Vec<VolumeCopy>,
     /// The services it knows of, running or not.
     pub services: Vec<ServiceStatus>,
+}
+
+/// What an agent remembers of what it was told, beyond its hello. Control asks for it only when its
+/// own store is gone or may be older than the nodes (invariant *data-outlives-control*).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct AgentMemory {
+    /// The newest directive for each service.
+    pub directives: Vec<Directive>,
+    /// For each service that was told to stop and not yet to go: the run directive before.
+    pub stopped: Vec<Directive>,
+    /// What each container runs that the node has, and what it was made of.
+    pub containers: Vec<ContainerMemory>,
+    /// No generation above this one has been seen here.
+    pub generation_max: Generation,
+}
+
+/// A container as its agent has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerMemory {
+    /// Whose.
+    pub service: ServiceId,
+    /// Names everything that it was made of.
+    pub fingerprint: String,
+    /// Its image, ports and address.
+    pub prepared: Prepared,
 }
 
 /// To an agent.
@@ -104,6 +134,8 @@ pub enum ToAgent {
     Cancel(TaskId),
     /// The result of a task was recorded; the agent may forget it.
     Recorded(TaskId),
+    /// Say what you remember: control does not. Confirms nothing.
+    Recall,
     /// Send a container's log.
     Logs {
         /// Number to answer with.

@@ -58,6 +58,10 @@ pub struct ContainerSpec {
     pub image_id: Option<String>,
     /// For each mount of the service, in its order, the volume.
     pub volumes: Vec<VolumeId>,
+    /// The service's own address for other services. The container does not need it: it is here so
+    /// that control's store can be rebuilt from what the agents were told. Version 0.1 left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_address: Option<Ipv4Addr>,
 }
 
 /// A volume that a service may write on this node.

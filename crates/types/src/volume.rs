@@ -7,6 +7,7 @@ use crate::ids::{
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// What a node keeps beside a volume's data, so that the data can be understood without control
 /// (invariant *data-outlives-control*).
@@ -35,6 +36,9 @@ pub struct ServiceDescription {
     pub id: ServiceId,
     /// What it was.
     pub spec: ServiceSpec,
+    /// Its address for other services; not in labels of version 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_address: Option<Ipv4Addr>,
 }
 
 /// What a copy of a volume is on one node.

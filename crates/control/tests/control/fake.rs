@@ -26,6 +26,7 @@ pub(crate) fn agent_hello(cluster: ClusterId, node: NodeId) -> AgentMessage {
     AgentMessage::Hello(Box::new(AgentHello {
         cluster,
         node,
+        name: None,
         boot: BootId(Uuid::new_v4()),
         version: "test".to_owned(),
         stream_address: "127.0.0.1:1".parse().unwrap(),

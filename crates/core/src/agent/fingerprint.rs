@@ -5,9 +5,10 @@ use flocker_types::task::ContainerSpec;
 
 /// Names everything that a container cannot change while it lives: two containers with the same
 /// fingerprint are the same. FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv), over the JSON.
-pub(super) fn fingerprint(container: &ContainerSpec) -> String {
+pub(crate) fn fingerprint(container: &ContainerSpec) -> String {
     let mut lasting = container.clone();
     lasting.image_id = None;
+    lasting.cluster_address = None;
     lasting.spec.pause_budget_ms = 0;
     lasting.spec.depends_on.clear();
     lasting.spec.restart = RestartPolicy::Never;

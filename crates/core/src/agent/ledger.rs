@@ -22,6 +22,10 @@ pub struct Ledger {
     /// Time that each service's container gets to stop, in milliseconds; needed after its run
     /// directive is gone.
     pub stop_grace_ms: BTreeMap<ServiceId, u64>,
+    /// For each service that was told to stop and not yet to go: the run directive before. Nothing is
+    /// done with it here; control asks for it when its own store is gone.
+    #[serde(default)]
+    pub stopped: BTreeMap<ServiceId, Directive>,
     /// Volumes that may be received, and from whom alone.
     pub grants: BTreeMap<VolumeId, Grant>,
 }

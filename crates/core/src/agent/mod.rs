@@ -7,9 +7,10 @@
 //! Called by the agent's shell alone. It never decides who holds a volume or where a service runs.
 
 mod event;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod found;
 mod ledger;
+mod memory;
 mod service;
 mod task;
 #[cfg(test)]
@@ -162,8 +163,8 @@ impl Agent {
         id
     }
 
-    /// Says who and what is here, and everything that control may have missed.
-    fn greet(&mut self) {
+    /// Who and what is here.
+    pub fn hello(&self) -> AgentHello {
         let mut hello = self.hello.clone();
         hello.volumes = self.volumes.values().cloned().collect();
         hello.services = self
@@ -171,6 +172,12 @@ impl Agent {
             .iter()
             .map(|(id, service)| service.status(id))
             .collect();
+        hello
+    }
+
+    /// Says who and what is here, and everything that control may have missed.
+    fn greet(&mut self) {
+        let hello = self.hello();
         self.send(AgentMessage::Hello(Box::new(hello)));
         let reports: Vec<_> = self
             .tasks
@@ -198,6 +205,10 @@ impl Agent {
             ToAgent::Task(task) => self.task_given(task),
             ToAgent::Cancel(id) => self.task_cancelled(id),
             ToAgent::Recorded(id) => drop(self.tasks.remove(&id)),
+            ToAgent::Recall => {
+                let memory = self.memory();
+                self.send(AgentMessage::Memory(Box::new(memory)));
+            }
             ToAgent::Logs {
                 request,
                 service,
@@ -235,7 +246,13 @@ impl Agent {
                 self.ledger.grants.remove(&claim.label.id);
             }
         }
-        self.ledger.directives.insert(id.clone(), directive);
+        let stops = directive.want == Want::Stopped;
+        let before = self.ledger.directives.insert(id.clone(), directive);
+        match before.filter(|before| matches!(before.want, Want::Run { .. })) {
+            Some(run) if stops => drop(self.ledger.stopped.insert(id.clone(), run)),
+            _ if stops => {}
+            _ => drop(self.ledger.stopped.remove(&id)),
+        }
         self.ledger_changed |= !planted(Mutant::DirectiveNotKept);
         self.services.entry(id).or_default().directed();
     }

@@ -35,6 +35,7 @@ fn agent_with(volumes: Vec<VolumeCopy>) -> Agent {
     let hello = AgentHello {
         cluster: ClusterId(Uuid::nil()),
         node,
+        name: None,
         boot,
         version: String::new(),
         stream_address: (Ipv4Addr::LOCALHOST, 1).into(),

@@ -156,7 +156,8 @@ impl Control {
 
     fn agent_message(&mut self, node: NodeId, message: AgentMessage) {
         match message {
-            AgentMessage::Hello(_) | AgentMessage::Heartbeat => {}
+            // Control that has its state asks nobody what it was.
+            AgentMessage::Hello(_) | AgentMessage::Memory(_) | AgentMessage::Heartbeat => {}
             AgentMessage::Service(status) => self.service_reported(node, status),
             AgentMessage::Progress { id, progress } => {
                 if let Some(live) = self.live.get_mut(&id.operation) {

@@ -81,6 +81,11 @@ impl Control {
         &self.state
     }
 
+    /// The state, to keep.
+    pub(crate) fn into_state(self) -> State {
+        self.state
+    }
+
     /// A token by its public id, if there is one that has not been used.
     pub fn token(&self, id: &str) -> Option<&TokenRecord> {
         self.state.tokens.get(id)

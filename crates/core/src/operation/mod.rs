@@ -22,7 +22,9 @@ mod settle;
 mod switch;
 
 pub(crate) use begin::begin;
+pub(crate) use prepare::container_of;
 pub(crate) use settle::clients_waited;
+pub(crate) use switch::run;
 
 use crate::cluster::OperationRecord;
 use crate::control::Control;

@@ -1,6 +1,8 @@
 //! Wait for dependencies; then get the target ready: volumes made, image there, container created.
 
+use super::switch::description;
 use super::{Drive, assign, await_task, facts, needs_node};
+use crate::cluster::State;
 use crate::control::Control;
 use flocker_types::app::{DependencyCondition, LinkTarget, ServiceSpec, link_variables};
 use flocker_types::ids::{NodeId, OperationId, ServiceId, ServiceName, VolumeId};
@@ -8,6 +10,7 @@ use flocker_types::operation::OperationKind;
 use flocker_types::task::{
     ContainerSpec, ContainerState, Failure, IncomingVolume, Peer, Retry, Work,
 };
+use flocker_types::volume::VolumeLabel;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -136,7 +139,10 @@ fn prepare_work(control: &Control, id: OperationId, target: NodeId) -> Work {
         .iter()
         .filter_map(|id| control.state.volumes.get(id))
         .map(|volume| IncomingVolume {
-            label: volume.label(control.state.meta.cluster, volume.epoch),
+            label: VolumeLabel {
+                service: Some(description(service)),
+                ..volume.label(control.state.meta.cluster, volume.epoch)
+            },
             source: volume.holder,
             size_bytes_estimate: if volume.copies.contains_key(&target) {
                 0
@@ -180,7 +186,7 @@ pub(super) fn container(
     let operation = &control.state.operations[&id].operation;
     let volumes = operation.volumes.iter().map(|volume| volume.id).collect();
     container_of(
-        control,
+        &control.state,
         &operation.service,
         &operation.spec,
         volumes,
@@ -190,21 +196,23 @@ pub(super) fn container(
 }
 
 /// A container with everything filled in.
-pub(super) fn container_of(
-    control: &Control,
+pub(crate) fn container_of(
+    state: &State,
     service: &ServiceId,
     spec: &ServiceSpec,
     volumes: Vec<VolumeId>,
     target: NodeId,
     image_id: Option<String>,
 ) -> ContainerSpec {
-    let (hosts, link_environment) = links(control, service, spec, target);
+    let (hosts, link_environment) = links(state, service, spec, target);
+    let record = state.services.get(service);
     ContainerSpec {
         spec: spec.clone(),
         hosts,
         link_environment,
         image_id,
         volumes,
+        cluster_address: record.map(|record| record.cluster_address),
     }
 }
 
@@ -212,17 +220,16 @@ type Names = (Vec<(String, Ipv4Addr)>, Vec<(String, String)>);
 
 /// Host names and link variables of a service. A v1 link reaches whoever publishes its port; when
 /// nobody does, the node itself, as the old Flocker had it.
-fn links(control: &Control, id: &ServiceId, spec: &ServiceSpec, target: NodeId) -> Names {
+fn links(state: &State, id: &ServiceId, spec: &ServiceSpec, target: NodeId) -> Names {
     let mut hosts = BTreeMap::new();
     let mut environment = Vec::new();
-    let node_address = control.state.nodes[&target].address;
+    let node_address = state.nodes[&target].address;
     let sibling = |name: &ServiceName| {
         let id = ServiceId {
             application: id.application.clone(),
             name: name.clone(),
         };
-        control
-            .state
+        state
             .services
             .get(&id)
             .map(|service| service.cluster_address)
@@ -238,8 +245,7 @@ fn links(control: &Control, id: &ServiceId, spec: &ServiceSpec, target: NodeId) 
                 local_port,
                 remote_port,
             } => {
-                let address = control
-                    .state
+                let address = state
                     .publisher_of(*remote_port)
                     .map_or(node_address, |service| service.cluster_address);
                 hosts.entry(link.alias.clone()).or_insert(address);

@@ -2,7 +2,7 @@
 
 use super::prepare::container_of;
 use super::{Drive, ROUTE_CONFIRM_LIMIT_MS, await_task, copy, facts, needs_node, pace};
-use crate::cluster::Key;
+use crate::cluster::{Key, ServiceRecord};
 use crate::control::Control;
 use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, ServiceId, VolumeId};
@@ -262,8 +262,17 @@ pub(super) fn commit(control: &mut Control, id: OperationId) -> Drive {
     Drive::Next
 }
 
+/// What is written beside the data of a service.
+pub(super) fn description(service: &ServiceRecord) -> ServiceDescription {
+    ServiceDescription {
+        id: service.id.clone(),
+        spec: service.spec.clone(),
+        cluster_address: Some(service.cluster_address),
+    }
+}
+
 /// The directive that makes a service run on a node as its record says.
-pub(super) fn run(control: &Control, id: &ServiceId, node: NodeId) -> Want {
+pub(crate) fn run(control: &Control, id: &ServiceId, node: NodeId) -> Want {
     let service = &control.state.services[id];
     let cluster = control.state.meta.cluster;
     let image_id = service
@@ -276,21 +285,19 @@ pub(super) fn run(control: &Control, id: &ServiceId, node: NodeId) -> Want {
         .filter_map(|volume| control.state.volumes.get(volume))
         .map(|volume| {
             let mut label = volume.label(cluster, volume.epoch);
-            label.service = Some(ServiceDescription {
-                id: id.clone(),
-                spec: service.spec.clone(),
-            });
+            label.service = Some(description(service));
             VolumeClaim {
                 label,
                 head: volume.head.clone(),
             }
         })
         .collect();
+    let volume_ids = service.volumes.clone();
     let container = container_of(
-        control,
+        &control.state,
         id,
         &service.spec,
-        service.volumes.clone(),
+        volume_ids,
         node,
         image_id,
     );

@@ -2,6 +2,7 @@
 
 mod crash;
 mod plan_laws;
+mod recover;
 mod restart;
 mod story;
 mod usage;

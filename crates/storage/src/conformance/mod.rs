@@ -221,5 +221,6 @@ pub(crate) fn long_description() -> ServiceDescription {
             name: ServiceName::new("db").expect("a plain word is a valid name"),
         },
         spec,
+        cluster_address: None,
     }
 }

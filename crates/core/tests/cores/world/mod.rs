@@ -7,6 +7,7 @@
 
 mod ask;
 mod node;
+mod recovery;
 mod transfer;
 
 pub(crate) use node::Node;

@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     /// A node that it cannot reach.
     pub(crate) cut_from: Option<NodeId>,
+    /// Counts the jobs that started or stopped a container.
+    pub(crate) interventions: u64,
     boot: BootId,
     containers: BTreeMap<ServiceId, Container>,
 }
@@ -143,6 +145,7 @@ impl Node {
             pool: Pool::default(),
             life: 0,
             cut_from: None,
+            interventions: 0,
             boot: BootId(Uuid::from_u128(1)),
             containers: BTreeMap::new(),
         }
@@ -154,6 +157,11 @@ impl Node {
         let hello = AgentHello {
             cluster: ClusterId(Uuid::from_u128(99)),
             node: self.id,
+            name: Some(
+                format!("n{}", self.id.0.as_u128())
+                    .parse()
+                    .expect("a valid name"),
+            ),
             boot: self.boot,
             version: "test".to_owned(),
             stream_address: (self.address, 4524).into(),
@@ -282,6 +290,12 @@ pub(crate) fn carry_out(
 }
 
 fn local(node: &mut Node, work: Job) -> Result<JobOutcome, Failure> {
+    if matches!(
+        work,
+        Job::Run { .. } | Job::Stop { .. } | Job::RemoveContainer { .. }
+    ) {
+        node.interventions += 1;
+    }
     match work {
         Job::CreateVolume { label } => {
             let volume = node

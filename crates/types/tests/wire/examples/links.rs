@@ -6,7 +6,9 @@ use super::{
 };
 use flocker_types::api::{LogLine, LogStream};
 use flocker_types::ids::{BootId, Epoch, Generation};
-use flocker_types::link::{AgentHello, AgentMessage, Follow, ProxyMessage, ToAgent, ToProxy};
+use flocker_types::link::{
+    AgentHello, AgentMemory, AgentMessage, ContainerMemory, Follow, ProxyMessage, ToAgent, ToProxy,
+};
 use flocker_types::route::{Backend, Route, RoutePort, RouteState};
 use flocker_types::task::{
     ContainerSpec, ContainerState, CopiedVolume, CopyVolume, Directive, Failure, IncomingVolume,
@@ -25,6 +27,7 @@ fn container() -> ContainerSpec {
         link_environment: vec![("DB_PORT_5432_TCP_PROTO".to_owned(), "tcp".to_owned())],
         image_id: Some("sha256:00ff".to_owned()),
         volumes: vec![volume_id()],
+        cluster_address: None,
     }
 }
 
@@ -104,10 +107,11 @@ fn outcomes() -> Vec<Result<TaskOutcome, Failure>> {
     ]
 }
 
-pub(crate) fn agent_messages() -> Vec<AgentMessage> {
-    let mut messages = vec![AgentMessage::Hello(Box::new(AgentHello {
+fn hello() -> AgentHello {
+    AgentHello {
         cluster: cluster(),
         node: node(1),
+        name: Some("n1".parse().unwrap()),
         boot: BootId(Uuid::from_u128(0xB0)),
         version: "2.0.0".to_owned(),
         stream_address: "10.0.0.1:4524".parse().unwrap(),
@@ -119,7 +123,11 @@ pub(crate) fn agent_messages() -> Vec<AgentMessage> {
         },
         volumes: vec![copy()],
         services: vec![status(ContainerState::Absent)],
-    }))];
+    }
+}
+
+pub(crate) fn agent_messages() -> Vec<AgentMessage> {
+    let mut messages = vec![AgentMessage::Hello(Box::new(hello()))];
     messages.extend(
         container_states()
             .into_iter()
@@ -146,6 +154,7 @@ pub(crate) fn agent_messages() -> Vec<AgentMessage> {
         used_bytes: None,
         ..copy()
     };
+    messages.push(AgentMessage::Memory(Box::new(memory())));
     messages.extend([
         AgentMessage::Volume(replica),
         AgentMessage::VolumeGone {
@@ -224,6 +233,7 @@ fn wants() -> Vec<Want> {
             container: ContainerSpec {
                 image_id: None,
                 spec: full_spec(),
+                cluster_address: Some(Ipv4Addr::new(10, 64, 0, 9)),
                 ..container()
             },
             volumes: vec![claim(Some(snapshot(2))), claim(None)],
@@ -233,12 +243,28 @@ fn wants() -> Vec<Want> {
     ]
 }
 
-pub(crate) fn to_agent() -> Vec<ToAgent> {
-    let directive = |want| Directive {
+fn directive(want: Want) -> Directive {
+    Directive {
         service: service(),
         generation: Generation(9),
         want,
-    };
+    }
+}
+
+fn memory() -> AgentMemory {
+    AgentMemory {
+        directives: vec![directive(Want::Stopped)],
+        stopped: vec![directive(wants().remove(0))],
+        containers: vec![ContainerMemory {
+            service: service(),
+            fingerprint: "00ff".to_owned(),
+            prepared: prepared(),
+        }],
+        generation_max: Generation(12),
+    }
+}
+
+pub(crate) fn to_agent() -> Vec<ToAgent> {
     let mut messages = vec![ToAgent::Welcome {
         directives: vec![directive(Want::Stopped)],
     }];
@@ -257,6 +283,7 @@ pub(crate) fn to_agent() -> Vec<ToAgent> {
     messages.extend([
         ToAgent::Cancel(task_id()),
         ToAgent::Recorded(task_id()),
+        ToAgent::Recall,
         ToAgent::Logs {
             request: 8,
             service: service(),

@@ -17,6 +17,7 @@ use flocker_types::volume::{
     Checksum, Role, ServiceDescription, Snapshot, VolumeCopy, VolumeLabel,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use uuid::Uuid;
 
 pub(crate) fn cluster() -> ClusterId {
@@ -122,6 +123,7 @@ pub(crate) fn label() -> VolumeLabel {
         service: Some(ServiceDescription {
             id: service(),
             spec: plain_spec(),
+            cluster_address: Some(Ipv4Addr::new(10, 64, 0, 9)),
         }),
     }
 }
