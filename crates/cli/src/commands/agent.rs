@@ -27,7 +27,7 @@ impl Agent {
         let config = AgentConfig {
             cluster: node.cluster,
             node: node.node,
-            name: node.name,
+            name: node.name.clone(),
             node_address: node.address,
             stream_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.agent_port())),
             control: node.control,

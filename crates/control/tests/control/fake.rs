@@ -154,6 +154,7 @@ fn agent_answers(message: ToAgent) -> Vec<AgentMessage> {
                 end: (follow == Follow::No).then_some(Ok(())),
             }]
         }
+        ToAgent::Recall => vec![AgentMessage::Memory(Box::default())],
         ToAgent::LogsEnd { .. }
         | ToAgent::Cancel(_)
         | ToAgent::Recorded(_)
