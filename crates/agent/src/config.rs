@@ -25,6 +25,8 @@ pub struct AgentConfig {
     pub control: SocketAddr,
     /// The node's certificate.
     pub credentials: Credentials,
+    /// The directory in which that is, to be renewed.
+    pub certificates: PathBuf,
     /// Where the agent's own files are.
     pub state_dir: PathBuf,
     /// The pool.

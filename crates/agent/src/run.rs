@@ -8,6 +8,8 @@ use crate::watch::Watcher;
 use crate::{pool_watch, streams, volume_usage};
 use flocker_core::agent::Start;
 use flocker_net::link::{AGENT_PATH, Link, LinkTarget, run_with_reconnect};
+use flocker_net::renewal::{CertificateKeeper, CertificatePlace, Turn};
+use flocker_net::tls::{CredentialFiles, RevocationsError};
 use flocker_runtime::docker::{Docker, DockerConfig};
 use flocker_runtime::{Runtime, RuntimeError};
 use flocker_storage::{Pool, StorageError, VolumeStore};
@@ -21,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Inputs of the loop that may wait.
 const INPUTS_MAX: usize = 1_024;
+/// In the agent's directory: what control has said is revoked.
+const REVOKED_FILE_NAME: &str = "revoked.json";
 /// An engine that does not answer at the start is asked again this often.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,9 @@ pub enum AgentError {
     /// The ledger.
     #[error("the agent cannot remember what it is told")]
     Ledger(#[from] LedgerError),
+    /// It is not known what is revoked.
+    #[error("an agent does not start without knowing whose certificates are revoked")]
+    Revoked(#[from] RevocationsError),
     /// A file or the network.
     #[error("{what}")]
     Io {
@@ -74,6 +81,14 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         "cannot make {}",
         agent_dir.display()
     )))?;
+    let place = CertificatePlace {
+        control: config.control,
+        directory: config.certificates.clone(),
+        files: CredentialFiles::NODE,
+        revoked: agent_dir.join(REVOKED_FILE_NAME),
+    };
+    config.credentials.revocations().load(&place.revoked)?;
+    let keeper = CertificateKeeper::new(config.credentials.clone(), place);
     let pool = Pool::open(&config.pool, &config.state_dir).await?;
     tracing::info!(pool = %pool.spec(), "the pool is open");
     let Some(runtime) = engine(&config, &shutdown).await? else {
@@ -101,12 +116,14 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         limits: config.link,
     };
     let link_inputs = inputs.clone();
+    let noticing = keeper.clone();
     let link = run_with_reconnect(target, shutdown.clone(), move |link| {
-        keep_link(link, link_inputs.clone())
+        keep_link(link, link_inputs.clone(), noticing.clone())
     });
     tokio::select! {
         result = shell.run(shutdown.clone()) => result,
         () = link => Ok(()),
+        () = keeper.run(Turn::First) => Ok(()),
         () = node.watcher.clone().run() => Ok(()),
         () = pool_watch::run(node.clone()) => Ok(()),
         () = volume_usage::run(node.clone()) => Ok(()),
@@ -115,7 +132,11 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
 }
 
 /// One link: its messages become inputs of the loop until it closes.
-async fn keep_link(link: Link<AgentMessage, ToAgent>, inputs: mpsc::Sender<ShellInput>) {
+async fn keep_link(
+    link: Link<AgentMessage, ToAgent>,
+    inputs: mpsc::Sender<ShellInput>,
+    keeper: CertificateKeeper,
+) {
     let Link {
         sender,
         mut receiver,
@@ -125,6 +146,10 @@ async fn keep_link(link: Link<AgentMessage, ToAgent>, inputs: mpsc::Sender<Shell
         return;
     }
     while let Some(message) = receiver.recv().await {
+        if let ToAgent::Access(notice) = message {
+            keeper.notice(notice);
+            continue;
+        }
         if inputs.send(ShellInput::Control(message)).await.is_err() {
             return;
         }

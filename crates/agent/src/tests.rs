@@ -93,6 +93,7 @@ impl TestNode {
             stream_listen: (Ipv4Addr::LOCALHOST, 0).into(),
             control: (Ipv4Addr::LOCALHOST, 1).into(),
             credentials: credentials.unwrap(),
+            certificates: "/nowhere".into(),
             state_dir: "/nowhere".into(),
             pool: "auto".parse().unwrap(),
             docker: "/nowhere".into(),

@@ -1,8 +1,8 @@
 //! Contexts: which cluster a user's commands go to, and the user's certificate for it.
 //!
 //! `init` writes one, every command that talks to control reads one. They are in
-//! `$XDG_CONFIG_HOME/flocker`, else `~/.config/flocker`: `contexts/NAME/{config.toml, ca.pem, user.pem,
-//! user.key}`, and `current` with the name of the one that is used when none is named.
+//! `$XDG_CONFIG_HOME/flocker`, else `~/.config/flocker`: `contexts/NAME/{config.toml, ca.pem, user.pem}`,
+//! the key with the certificate, and `current` with the name of the one that is used when none is named.
 
 use crate::failure::Failure;
 use flocker_net::client::ApiClient;
@@ -31,6 +31,8 @@ pub(crate) struct ContextConfig {
 /// A context that was found, with a client for its cluster.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// Its name.
+    pub(crate) name: String,
     /// What its file says.
     pub(crate) config: ContextConfig,
     /// Talks to its control.
@@ -169,6 +171,7 @@ impl Contexts {
         Ok(Context {
             client: ApiClient::new(config.control, credentials),
             config,
+            name,
         })
     }
 
@@ -246,6 +249,23 @@ impl Contexts {
         }
     }
 
+    /// Puts a new certificate into the place of a context's old one.
+    pub(crate) fn replace_certificate(
+        &self,
+        name: &str,
+        issued: &Issued,
+        authority_pem: &str,
+    ) -> Result<(), Failure> {
+        check_name(name)?;
+        let files = CredentialFiles::USER;
+        Ok(Credentials::save(
+            &self.place(name),
+            files,
+            issued,
+            authority_pem,
+        )?)
+    }
+
     /// Makes a context the current one.
     pub(crate) fn choose(&self, name: &str) -> Result<(), Failure> {
         check_name(name)?;
@@ -318,7 +338,10 @@ mod tests {
     fn save(contexts: &Contexts, name: &str) -> ContextConfig {
         let cluster = ClusterId(uuid::Uuid::new_v4());
         let authority = Authority::create(cluster).unwrap();
-        let role = Role::User("ann".to_owned());
+        let role = Role::User {
+            name: "ann".to_owned(),
+            role: flocker_types::access::UserRole::Viewer,
+        };
         let issued = authority
             .issue(&Identity { cluster, role }, USER_VALIDITY)
             .unwrap();

@@ -4,6 +4,7 @@
 //! 0 when it did what was asked, 1 when not, 2 when the arguments make no sense. What commands do is in
 //! [`commands`]. Called as `flocker-deploy` it is that command of Flocker 0.1 to 0.4.
 
+mod bundle;
 mod commands;
 mod context;
 mod failure;

@@ -12,6 +12,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where a node keeps everything when nothing else is said.
 pub(crate) const STATE_DIR_DEFAULT: &str = "/var/lib/flocker";
@@ -43,6 +44,38 @@ pub(crate) struct NodeFile {
     pub(crate) service_network: Network,
     /// Addresses of containers.
     pub(crate) container_network: Network,
+    /// On control's server: for how long certificates are issued, when not for a year.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "duration_as_text"
+    )]
+    pub(crate) certificate_validity: Option<Duration>,
+}
+
+/// A duration as people write it: `90d`.
+mod duration_as_text {
+    use crate::quantity::parse_duration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "serde hands it over by reference")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .map(|value| format!("{}s", value.as_secs()))
+            .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| parse_duration(&text).map_err(D::Error::custom))
+            .transpose()
+    }
 }
 
 /// A pool as people write it.
@@ -172,6 +205,7 @@ mod tests {
             docker: "/var/run/docker.sock".into(),
             service_network: "10.214.0.0/16".parse().unwrap(),
             container_network: "10.213.0.0/16".parse().unwrap(),
+            certificate_validity: Some(Duration::from_secs(90 * 86_400)),
         }
     }
 
@@ -196,6 +230,7 @@ mod tests {
         docker = "/var/run/docker.sock"
         service_network = "10.214.0.0/16"
         container_network = "10.213.0.0/16"
+        certificate_validity = "7776000s"
         "#);
     }
 }

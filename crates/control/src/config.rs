@@ -3,11 +3,13 @@
 //! The command line fills it in. Nothing is read from anywhere else.
 
 use flocker_net::link::LinkLimits;
+use flocker_net::pki::NODE_VALIDITY;
 use flocker_net::serve::ServeLimits;
 use flocker_net::tls::CredentialFiles;
 use flocker_types::ids::NodeId;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Messages that may wait for one agent or proxy. A large deployment tells every proxy thousands of
 /// routes in one step; one that is closed for a full queue is welcomed with all of them anew.
@@ -28,6 +30,8 @@ pub struct ControlConfig {
     pub state_dir: PathBuf,
     /// The node on which it runs.
     pub node: NodeId,
+    /// For how long certificates are issued.
+    pub certificate_validity: Duration,
     /// Limits of the HTTPS server.
     pub serve: ServeLimits,
     /// Limits of the links of agents and proxies.
@@ -42,6 +46,7 @@ impl ControlConfig {
             advertise: None,
             state_dir,
             node,
+            certificate_validity: NODE_VALIDITY,
             serve: ServeLimits::default(),
             link: LinkLimits {
                 queue_messages_max: LINK_QUEUE_MESSAGES_MAX,
@@ -69,6 +74,11 @@ impl StateDirectory {
     /// The state store.
     pub fn store(&self) -> PathBuf {
         self.0.join("state.redb")
+    }
+
+    /// The directory of the audit log.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit")
     }
 
     /// The authority's certificate.

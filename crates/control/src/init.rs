@@ -13,6 +13,7 @@ use flocker_types::ids::{ClusterId, Generation, NodeId, NodeName};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The cluster to be.
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ pub fn initialise(state_dir: &Path, request: &InitRequest) -> Result<Authority, 
         });
     }
     let authority = Authority::create(request.cluster)?;
-    issue_for_control(&authority, &files)?;
+    issue_for_control(&authority, &files, NODE_VALIDITY)?;
     authority.save(&files.authority_certificate(), &files.authority_key())?;
     // Last, because a cluster is there when its first records are.
     Keeper::of_empty(Box::new(store)).keep(first_records(request))?;
@@ -107,12 +108,13 @@ pub fn initialise(state_dir: &Path, request: &InitRequest) -> Result<Authority, 
 pub(crate) fn issue_for_control(
     authority: &Authority,
     files: &StateDirectory,
+    validity: Duration,
 ) -> Result<Credentials, InitError> {
     let identity = Identity {
         cluster: authority.cluster(),
         role: Role::Control,
     };
-    let issued = authority.issue(&identity, NODE_VALIDITY)?;
+    let issued = authority.issue(&identity, validity)?;
     let authority_pem = authority.certificate_pem();
     Credentials::save(
         files.path(),

@@ -5,6 +5,8 @@
 //! changes durable and carries out the commands. It decides nothing about the cluster itself.
 
 pub mod api;
+mod audit;
+mod certificates;
 mod config;
 mod events;
 mod init;
@@ -12,6 +14,7 @@ mod links;
 mod run;
 mod shell;
 
+pub use audit::AuditError;
 pub use config::{API_PORT_DEFAULT, ControlConfig, LINK_QUEUE_MESSAGES_MAX, StateDirectory};
 pub use events::EVENTS_KEPT_MAX;
 pub use init::{InitError, InitRequest, initialise};

@@ -1,6 +1,7 @@
 //! A link over real TLS whose other end does not read: it is closed, and nobody else notices.
 
-use crate::api::{self, Api, ClusterFacts};
+use crate::api::{self, Api, ClusterFacts, Office};
+use crate::audit::AuditLog;
 use crate::shell::{Core, Handle, Keeper, Shell};
 use flocker_core::cluster::TokenRecord;
 use flocker_core::control::{Command, Event, Output, Request, Response, Session};
@@ -14,6 +15,7 @@ use flocker_types::link::{ProxyMessage, ToProxy};
 use flocker_types::route::{Route, RoutePort, RouteState};
 use flocker_types::time::{Monotonic, Now};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +76,7 @@ struct Served {
     proxy: Credentials,
     node: NodeId,
     stop: tokio_util::sync::DropGuard,
+    _directory: tempfile::TempDir,
 }
 
 async fn serve(links: LinkLimits) -> Served {
@@ -102,7 +105,14 @@ async fn serve(links: LinkLimits) -> Served {
         service_network: "10.213.0.0/16".to_owned(),
         container_network: "10.214.0.0/16".to_owned(),
     };
-    let api = Api::new(handle.clone(), authority, facts, links, stop.clone());
+    let directory = tempfile::tempdir().unwrap();
+    let office = Office {
+        authority: Arc::new(authority),
+        credentials: control,
+        validity: NODE_VALIDITY,
+        audit: AuditLog::open(directory.path()).unwrap(),
+    };
+    let api = Api::new(handle.clone(), office, facts, links, stop.clone());
     shell.spawn(stop.clone());
     let limits = ServeLimits::default();
     tokio::spawn(serve_tls(
@@ -119,6 +129,7 @@ async fn serve(links: LinkLimits) -> Served {
         proxy,
         node,
         stop: stop.drop_guard(),
+        _directory: directory,
     }
 }
 

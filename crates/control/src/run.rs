@@ -3,13 +3,15 @@
 //! `flocker control` calls [`run`]. It retries nothing: whatever ends it is returned, and systemd
 //! starts it again.
 
-use crate::api::{self, Api, ClusterFacts};
+use crate::api::{self, Api, ClusterFacts, Office};
+use crate::audit::{AuditError, AuditLog};
 use crate::config::{ControlConfig, StateDirectory};
 use crate::init::{InitError, issue_for_control};
-use crate::shell::{KeepError, Keeper, LoadError, Shell};
+use crate::shell::{KeepError, Keeper, LoadError, Shell, wall_clock};
 use flocker_core::cluster::State;
 use flocker_core::control::Control;
 use flocker_net::pki::{Authority, AuthorityError};
+use flocker_net::renewal::{Turn, is_due, look_ms};
 use flocker_net::serve::serve_tls;
 use flocker_net::tls::{
     ALPN_HTTP1, ALPN_HTTP2, ClientCertificates, Credentials, TlsError, server_config,
@@ -17,6 +19,8 @@ use flocker_net::tls::{
 use flocker_store::{RedbStore, StateStore, StoreError};
 use flocker_types::ids::{ClusterId, NodeId};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +42,9 @@ pub enum ControlError {
     /// Control's own certificate.
     #[error("control has no certificate")]
     Certificate(#[source] Box<InitError>),
+    /// Nothing could be written down that is asked for.
+    #[error("control does not start without its audit log")]
+    Audit(#[from] AuditError),
     /// TLS.
     #[error("control cannot serve TLS")]
     Tls(#[from] TlsError),
@@ -81,6 +88,7 @@ pub struct Bound {
     address: SocketAddr,
     authority: Authority,
     credentials: Credentials,
+    audit: AuditLog,
     keeper: Keeper,
     state: State,
 }
@@ -122,9 +130,12 @@ impl Bound {
                 state: state.meta.cluster,
             });
         }
-        // At each start, so that it never runs out for want of somebody to renew it.
-        let credentials = issue_for_control(&authority, &files)
+        // At each start; `keep_own` sees to it afterwards.
+        let credentials = issue_for_control(&authority, &files, config.certificate_validity)
             .map_err(|error| ControlError::Certificate(Box::new(error)))?;
+        let revoked: Vec<_> = state.revocations.values().cloned().collect();
+        credentials.revocations().add(&revoked);
+        let audit = AuditLog::open(&files.audit())?;
         let listen_error = |source| ControlError::Listen {
             address: config.api_listen,
             source,
@@ -139,6 +150,7 @@ impl Bound {
             address,
             authority,
             credentials,
+            audit,
             keeper,
             state,
         })
@@ -163,13 +175,23 @@ impl Bound {
         )?;
         let stop = shutdown.child_token();
         let (shell, handle) = Shell::new(Box::new(Control::new(self.state)), self.keeper);
-        let api = Api::new(
-            handle,
-            self.authority,
-            facts,
-            self.config.link,
-            stop.clone(),
+        let files = StateDirectory::new(&self.config.state_dir);
+        let authority = Arc::new(self.authority);
+        let validity = self.config.certificate_validity;
+        let keeping = keep_own(
+            self.credentials.clone(),
+            Arc::clone(&authority),
+            files,
+            validity,
         );
+        let keeping = tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
+        let office = Office {
+            authority,
+            credentials: self.credentials,
+            validity,
+            audit: self.audit,
+        };
+        let api = Api::new(handle, office, facts, self.config.link, stop.clone());
         let mut looping = shell.spawn(stop.clone());
         let serving = tokio::spawn(serve_tls(
             self.listener,
@@ -183,6 +205,7 @@ impl Bound {
         // With the loop gone nobody answers any more, whatever the reason.
         stop.cancel();
         serving.await.map_err(ControlError::Broken)?;
+        keeping.await.map_err(ControlError::Broken)?;
         ended.map_err(ControlError::Broken)??;
         tracing::info!("control has stopped");
         Ok(())
@@ -206,5 +229,27 @@ impl Bound {
             service_network: meta.service_network.to_string(),
             container_network: meta.container_network.to_string(),
         })
+    }
+}
+
+/// Gives control a new key and certificate in time, for ever. Connections that are open keep the old one.
+async fn keep_own(
+    credentials: Credentials,
+    authority: Arc<Authority>,
+    files: StateDirectory,
+    validity: Duration,
+) {
+    loop {
+        let present = credentials.certificate();
+        tokio::time::sleep(Duration::from_millis(look_ms(&present))).await;
+        if !is_due(&present, wall_clock(), Turn::First) {
+            continue;
+        }
+        let newer = issue_for_control(&authority, &files, validity)
+            .and_then(|newer| Ok(credentials.replace(&newer)?));
+        match newer {
+            Ok(()) => tracing::info!("control has renewed its certificate"),
+            Err(error) => tracing::error!(%error, "control has not renewed its certificate"),
+        }
     }
 }

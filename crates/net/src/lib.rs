@@ -11,6 +11,7 @@ mod lines;
 pub mod link;
 pub mod pki;
 pub mod proxy;
+pub mod renewal;
 pub mod serve;
 pub mod tls;
 

@@ -39,7 +39,10 @@ pub(crate) fn node(number: u128) -> Role {
 }
 
 pub(crate) fn user() -> Role {
-    Role::User("ops".to_owned())
+    Role::User {
+        name: "ops".to_owned(),
+        role: flocker_types::access::UserRole::Admin,
+    }
 }
 
 impl Cluster {

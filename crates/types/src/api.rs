@@ -1,5 +1,6 @@
 //! Bodies of the HTTP API of control, which the command line and every other client use.
 
+use crate::access::CertificateView;
 use crate::app::{Application, Placement, ServiceSpec};
 use crate::ids::{
     ApplicationName, ClusterId, Epoch, NodeId, NodeName, OperationId, ServiceId, SnapshotName,
@@ -113,6 +114,9 @@ pub struct ClusterView {
     pub volumes: Vec<VolumeView>,
     /// Operations that go on, and the latest that ended.
     pub operations: Vec<OperationView>,
+    /// Certificates and how long they are good: control's, the authority's, the nodes', the reader's own.
+    #[serde(default)]
+    pub certificates: Vec<CertificateView>,
 }
 
 /// A node.
@@ -264,6 +268,10 @@ pub enum LogStream {
 pub struct TokenRequest {
     /// How long it shall be good, in milliseconds.
     pub valid_ms: u64,
+    /// Only for a new certificate of this node (name, id or address), whose old one is lost, has expired or
+    /// is revoked; for a new node when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// The token, shown once.

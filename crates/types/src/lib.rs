@@ -5,6 +5,7 @@
 //! value must satisfy (a name is well formed, an epoch only grows). It never decides, waits,
 //! reads a clock or touches a file.
 
+pub mod access;
 pub mod api;
 pub mod app;
 pub mod ids;

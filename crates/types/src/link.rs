@@ -3,6 +3,7 @@
 //! Each opens one connection to control and keeps it (HTTP/2, mutual TLS); on it go JSON messages,
 //! one a line. The first message is a hello; control answers with everything that is in force.
 
+use crate::access::AccessNotice;
 use crate::api::LogLine;
 use crate::ids::{BootId, ClusterId, Generation, NodeId, NodeName, ServiceId, TaskId, VolumeId};
 use crate::route::Route;
@@ -152,6 +153,8 @@ pub enum ToAgent {
         /// The request's number.
         request: u64,
     },
+    /// About certificates.
+    Access(AccessNotice),
     /// Sign of life.
     Heartbeat,
 }
@@ -230,6 +233,8 @@ pub enum ToProxy {
         /// Orders it among the service's routes.
         generation: Generation,
     },
+    /// About certificates.
+    Access(AccessNotice),
     /// Sign of life.
     Heartbeat,
 }

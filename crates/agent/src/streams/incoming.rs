@@ -70,11 +70,20 @@ pub(crate) async fn serve(listener: TcpListener, node: Node) {
             tracing::warn!(%peer, "too many connections of other agents");
             continue;
         };
-        let (node, config) = (node.clone(), Arc::clone(&config));
+        let (node, config) = (node.clone(), config.clone());
         tokio::spawn(async move {
             let _place = place;
             match accept(stream, peer, &config, HANDSHAKE_MS_MAX).await {
-                Ok((stream, Some(identity))) => converse(&node, stream, &identity, peer).await,
+                Ok((stream, Some(member))) => {
+                    let revoked = config.revocations().until_covers(&member);
+                    tokio::select! {
+                        () = converse(&node, stream, &member.identity, peer) => {}
+                        // What was received so far is no snapshot yet, and never becomes one.
+                        () = revoked => {
+                            tracing::warn!(%peer, who = %member.identity.role, "revoked: it is cut off");
+                        }
+                    }
+                }
                 Ok((_, None)) => {}
                 Err(error) => tracing::warn!(%peer, error = chain(&error), "refused"),
             }

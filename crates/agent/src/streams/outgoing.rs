@@ -3,7 +3,8 @@
 use super::stream_failure;
 use crate::jobs::{chain, runtime_failure, storage_failure};
 use crate::run::Node;
-use flocker_net::tls::{ConnectOptions, Expect, connect};
+use flocker_net::pki::MemberCertificate;
+use flocker_net::tls::{ConnectOptions, Expect, Revocations, connect, peer_certificate};
 use flocker_storage::stream::{
     FrameReader, FrameWriter, SendOptions, Sent, StreamProgress, receive_stream, send_stream,
 };
@@ -23,6 +24,33 @@ const IMAGE_STALL_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Transfer {
     reader: FrameReader<ReadHalf<TlsStream<TcpStream>>>,
     writer: FrameWriter<WriteHalf<TlsStream<TcpStream>>>,
+    peer: Guard,
+}
+
+/// Says when the other end of a connection is revoked.
+#[derive(Clone)]
+struct Guard {
+    certificate: Option<MemberCertificate>,
+    revocations: Revocations,
+}
+
+impl Guard {
+    /// Does something with the peer, until it is revoked.
+    async fn unless_revoked<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Some(certificate) = &self.certificate else {
+            return work.await;
+        };
+        tokio::select! {
+            done = work => done,
+            () = self.revocations.until_covers(certificate) => Err(Failure {
+                message: format!("the certificate of {} is revoked", certificate.identity.role),
+                retry: Retry::Pointless,
+            }),
+        }
+    }
 }
 
 impl Transfer {
@@ -40,8 +68,13 @@ impl Transfer {
                 message: chain(&error),
                 retry: Retry::MayHelp,
             })?;
+        let peer = Guard {
+            certificate: peer_certificate(&stream),
+            revocations: node.config.credentials.revocations().clone(),
+        };
         let (reader, writer) = split(stream);
         Ok(Self {
+            peer,
             reader: FrameReader::new(reader, stall_limit),
             writer: FrameWriter::new(writer, stall_limit),
         })
@@ -63,6 +96,19 @@ impl Transfer {
     /// Sends one snapshot, and returns when the other side has said that it is durable there and has
     /// the same checksum.
     pub(crate) async fn send(
+        self,
+        node: &Node,
+        volume: &CopyVolume,
+        from: Option<&SnapshotName>,
+        to: &SnapshotName,
+        progress: &watch::Sender<TaskProgress>,
+    ) -> Result<Sent, Failure> {
+        let peer = self.peer.clone();
+        peer.unless_revoked(self.send_all(node, volume, from, to, progress))
+            .await
+    }
+
+    async fn send_all(
         mut self,
         node: &Node,
         volume: &CopyVolume,
@@ -165,8 +211,10 @@ pub(crate) async fn fetch_image(
         other => return Err(unexpected(other)),
     }
     let (sender, so_far) = watch::channel(StreamProgress::default());
+    let peer = transfer.peer.clone();
     let (stream, whole) = receive_stream(transfer.reader, sender);
     let loading = node.runtime.import_image(Box::new(stream));
+    let loading = peer.unless_revoked(async { loading.await.map_err(runtime_failure) });
     let loaded = tokio::select! {
         biased;
         loaded = loading => loaded,
@@ -174,7 +222,7 @@ pub(crate) async fn fetch_image(
             unreachable!("the relay runs for as long as the receiver lives")
         }
     };
-    loaded.map_err(runtime_failure)?;
+    loaded?;
     whole.finish().map_err(stream_failure)?;
     Ok(())
 }

@@ -32,6 +32,7 @@ impl Agent {
             stream_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.agent_port())),
             control: node.control,
             credentials: state.credentials()?,
+            certificates: state.certificates(),
             state_dir: state.path().to_owned(),
             pool: node.pool,
             docker: node.docker,

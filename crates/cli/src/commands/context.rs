@@ -1,15 +1,19 @@
 //! `flocker context`: which clusters the user knows.
 
 use super::{Format, Global};
+use crate::bundle::Bundle;
 use crate::context::{self, Contexts};
 use crate::failure::Failure;
 use crate::output::table::Table;
 use crate::output::{self, Style};
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
-/// List the clusters that you know, or choose one
+/// List the clusters that you know, choose one, or take one in
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  flocker context ls\n  flocker context use production")]
+#[command(
+    after_help = "Examples:\n  flocker context ls\n  flocker context use production\n  flocker context import ann.flocker"
+)]
 pub(crate) struct ContextCommand {
     #[command(subcommand)]
     command: Action,
@@ -24,6 +28,18 @@ enum Action {
     #[command(after_help = "Example:\n  flocker context use production")]
     Use {
         /// Its name
+        name: String,
+    },
+    /// Take in a context that an admin has made for you by `flocker user add`
+    #[command(after_help = "Examples:
+  flocker context import ann.flocker
+  flocker context import ann.flocker --name production")]
+    Import {
+        /// The file
+        file: PathBuf,
+
+        /// What to call the context
+        #[arg(long, value_name = "NAME", default_value = "default")]
         name: String,
     },
     /// Forget a context; the cluster itself is not touched
@@ -43,6 +59,20 @@ impl ContextCommand {
             Action::Use { name } => {
                 contexts.choose(name)?;
                 output::note(&format!("commands go to \"{name}\" from now on"));
+                Ok(())
+            }
+            Action::Import { file, name } => {
+                contexts.check_free(name).map_err(|failure| {
+                    failure.hint(format!(
+                        "choose another name by --name, or: flocker context rm {name}"
+                    ))
+                })?;
+                let bundle = Bundle::load(file)?;
+                let config = bundle.config();
+                let (issued, authority_pem) = bundle.into_certificate();
+                contexts.save(name, &config, &issued, &authority_pem)?;
+                output::note(&format!("the cluster is known as \"{name}\""));
+                output::hint(&format!("delete the file: rm {}", file.display()));
                 Ok(())
             }
             Action::Rm { name } => {

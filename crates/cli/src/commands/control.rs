@@ -34,6 +34,9 @@ impl Control {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.port));
         let mut config = ControlConfig::new(listen, state.control(), node.node);
         config.advertise = Some(node.control);
+        if let Some(validity) = node.certificate_validity {
+            config.certificate_validity = validity;
+        }
         role::run(
             &self.options,
             async |shutdown| match flocker_control::run(config, shutdown).await {

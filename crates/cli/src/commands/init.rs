@@ -15,6 +15,7 @@ use flocker_net::pki::{
 };
 use flocker_net::tls::{CredentialFiles, Credentials};
 use flocker_storage::PoolSpec;
+use flocker_types::access::UserRole;
 use flocker_types::api::{ClusterView, LinkView};
 use flocker_types::ids::{ClusterId, NodeId, NodeName};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -191,6 +192,7 @@ impl Init {
             docker: self.node.docker.clone(),
             service_network: self.service_network,
             container_network: self.container_network,
+            certificate_validity: None,
         };
         let request = InitRequest {
             cluster: node.cluster,
@@ -208,7 +210,10 @@ impl Init {
         };
         let identity = Identity {
             cluster: node.cluster,
-            role: Member::User(user_name()),
+            role: Member::User {
+                name: user_name(),
+                role: UserRole::Admin,
+            },
         };
         let issued = authority.issue(&identity, USER_VALIDITY)?;
         let authority_pem = authority.certificate_pem();

@@ -3,7 +3,7 @@
 use super::init::{Fit, NodeOptions};
 use crate::context::make_private;
 use crate::failure::Failure;
-use crate::node_file::NodeFile;
+use crate::node_file::{NodeFile, StateDir};
 use crate::output;
 use crate::units::{Role, Started};
 use clap::Args;
@@ -12,6 +12,7 @@ use flocker_net::client::ApiClient;
 use flocker_net::pki::{Issued, JoinToken, key_and_request};
 use flocker_net::tls::{CredentialFiles, Credentials};
 use flocker_types::api::{JoinRequest, JoinResponse};
+use flocker_types::ids::NodeName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
@@ -21,7 +22,8 @@ use std::process::Command;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sudo flocker join 10.0.0.1 --token flocker-join-...
-  sudo flocker join 10.0.0.1:4523 --token flocker-join-... --name db2 --pool btrfs:/srv/flocker")]
+  sudo flocker join 10.0.0.1:4523 --token flocker-join-... --name db2 --pool btrfs:/srv/flocker
+  sudo flocker join 10.0.0.1 --token flocker-join-... --again")]
 pub(crate) struct Join {
     /// Where control answers: ADDRESS or ADDRESS:PORT
     #[arg(value_name = "ADDRESS", value_parser = parse_control)]
@@ -30,6 +32,11 @@ pub(crate) struct Join {
     /// What `flocker token` printed
     #[arg(long, value_name = "TOKEN")]
     token: String,
+
+    /// This server is a node already and only needs a new certificate, by a token of
+    /// `flocker token --node`
+    #[arg(long)]
+    again: bool,
 
     #[command(flatten)]
     node: NodeOptions,
@@ -53,6 +60,9 @@ impl Join {
             Failure::of(&error as &flocker_net::pki::InvalidToken)
                 .hint("`flocker token`, where the cluster can be reached, makes a new one")
         })?;
+        if self.again {
+            return self.join_again(&token).await;
+        }
         let fit = self.node.check("join", Role::NODE_ONLY)?;
         let node = self.join(&fit, &token).await?;
         output::note(&format!(
@@ -67,29 +77,61 @@ impl Join {
         Ok(())
     }
 
-    async fn join(&self, fit: &Fit, token: &JoinToken) -> Result<NodeFile, Failure> {
+    /// A new certificate for the node that this server is.
+    async fn join_again(&self, token: &JoinToken) -> Result<(), Failure> {
+        let state = StateDir::new(&self.node.state_dir);
+        let node = state.load()?;
+        let (name, address) = (node.name.clone(), node.address);
+        let response = self.enrol(&state, token, name, address).await?;
+        if response.node != node.node {
+            return Err(Failure::new(format!(
+                "the certificate is that of node {}, and this server is {}",
+                response.node, node.node
+            ))
+            .hint(format!(
+                "make the right token: flocker token --node {}",
+                node.name
+            )));
+        }
+        output::note(&format!(
+            "{} has a new certificate; its agent and proxy take it within a minute, or when they are \
+             started again",
+            node.name
+        ));
+        Ok(())
+    }
+
+    async fn enrol(
+        &self,
+        state: &StateDir,
+        token: &JoinToken,
+        name: NodeName,
+        address: Ipv4Addr,
+    ) -> Result<JoinResponse, Failure> {
         // Before the token is used up, everything must be ready to keep what comes.
-        let directory = fit.state.certificates();
+        let directory = state.certificates();
         make_private(&directory)?;
         let key = key_and_request()?;
         let request = JoinRequest {
             token: token.proof().to_string(),
-            name: fit.name.clone(),
-            address: fit.address,
+            name,
+            address,
             certificate_request: key.request_pem,
         };
         let client = ApiClient::pinned(self.control, token.authority);
         let response: JoinResponse = client.post("/v1/join", &request).await?;
         let issued = Issued {
-            certificate_pem: response.certificate,
+            certificate_pem: response.certificate.clone(),
             key_pem: key.key_pem,
         };
-        Credentials::save(
-            &directory,
-            CredentialFiles::NODE,
-            &issued,
-            &response.authority,
-        )?;
+        let files = CredentialFiles::NODE;
+        Credentials::save(&directory, files, &issued, &response.authority)?;
+        Ok(response)
+    }
+
+    async fn join(&self, fit: &Fit, token: &JoinToken) -> Result<NodeFile, Failure> {
+        let (name, address) = (fit.name.clone(), fit.address);
+        let response = self.enrol(&fit.state, token, name, address).await?;
         let network = |text: &str| {
             text.parse()
                 .map_err(|error: flocker_core::cluster::ParseNetworkError| {
@@ -109,6 +151,7 @@ impl Join {
             docker: self.node.docker.clone(),
             service_network: network(&response.service_network)?,
             container_network: network(&response.container_network)?,
+            certificate_validity: None,
         };
         fit.state.save(&node)?;
         Ok(node)

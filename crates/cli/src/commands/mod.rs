@@ -3,6 +3,7 @@
 //! Each module has the command's arguments and what it does. Commands print by [`crate::output`] only.
 
 mod agent;
+mod audit;
 mod check;
 mod context;
 mod control;
@@ -21,6 +22,7 @@ mod rm;
 mod sandbox;
 mod status;
 mod token;
+mod user;
 mod version;
 mod volume;
 
@@ -108,6 +110,8 @@ pub(crate) enum Command {
     Init(init::Init),
     Token(token::Token),
     Join(join::Join),
+    User(user::User),
+    Audit(audit::Audit),
     Context(context::ContextCommand),
     Sandbox(sandbox::Sandbox),
     // The roles.
@@ -135,6 +139,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(command) => wait_for(command.run(global)),
         Command::Token(command) => wait_for(command.run(global)),
         Command::Join(command) => wait_for(command.run()),
+        Command::User(command) => wait_for(command.run(global)),
+        Command::Audit(command) => wait_for(command.run(global)),
         Command::Context(command) => command.run(global),
         Command::Sandbox(command) => wait_for(command.run()),
         Command::Control(command) => command.run(),

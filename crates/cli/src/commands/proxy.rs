@@ -29,6 +29,7 @@ impl Proxy {
             node: node.node,
             control: node.control,
             credentials: state.credentials()?,
+            certificates: state.certificates(),
             tunnel_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, node.proxy_port())),
             tunnel_address: SocketAddr::from((node.address, node.proxy_port())),
             state_directory: state.proxy(),

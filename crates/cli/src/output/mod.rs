@@ -4,6 +4,7 @@
 //! Colours appear only where a terminal reads, and never with `NO_COLOR`. The renderers beside this
 //! module make text from values and print nothing.
 
+pub(crate) mod access;
 pub(crate) mod live;
 pub(crate) mod operation;
 pub(crate) mod plan;

@@ -2,9 +2,9 @@
 //!
 //! `status`, `ps`, `volume ls`, `volume inspect` and `node ls` use it.
 
-use super::Style;
 use super::operation::{progress_line, title};
 use super::table::Table;
+use super::{Style, access};
 use crate::names::full_name;
 use crate::quantity::{bytes, milliseconds, moment};
 use flocker_types::api::{
@@ -37,6 +37,10 @@ pub(crate) fn render(view: &ClusterView, style: Style) -> String {
     let operations = operations(view, style);
     if !operations.is_empty() {
         part("Operations", operations);
+    }
+    let certificates = access::warnings(&view.certificates, style);
+    if !certificates.is_empty() {
+        part("Certificates", certificates);
     }
     text
 }

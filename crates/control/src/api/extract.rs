@@ -3,13 +3,14 @@
 //! Everything that is not as it should be becomes a refusal that says what and where. It knows
 //! nothing of the cluster.
 
+use super::access::Subject;
 use super::refusal::Refusal;
 use super::{ANSWER_MS_MAX, BODY_BYTES_MAX, PLAN_BODY_BYTES_MAX};
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use flocker_net::pki::{Identity, Role};
+use flocker_net::pki::{MemberCertificate, Role};
 use flocker_net::serve::PeerAddress;
 use flocker_types::api::ErrorCode;
 use flocker_types::ids::NodeId;
@@ -18,13 +19,23 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// The user who asks, by the certificate.
-pub(super) struct User(pub(super) String);
+pub(super) struct User {
+    /// The name.
+    pub(super) name: String,
+    /// Takes what the request is for.
+    pub(super) subject: Subject,
+}
 
 /// The node that asks, by its certificate.
-pub(super) struct Node(pub(super) NodeId);
+pub(super) struct Node {
+    /// Which.
+    pub(super) id: NodeId,
+    /// The certificate.
+    pub(super) certificate: MemberCertificate,
+}
 
-/// Any member of the cluster asks.
-pub(super) struct Member;
+/// The certificate of whoever asks.
+pub(super) struct Certificate(pub(super) MemberCertificate);
 
 /// Whence a request came.
 pub(super) struct PeerIp(pub(super) IpAddr);
@@ -38,31 +49,31 @@ pub(super) struct PathOf<T>(pub(super) T);
 /// What follows the question mark.
 pub(super) struct QueryOf<T>(pub(super) T);
 
-/// TLS has verified the certificate against our own authority, so the cluster is ours.
-fn role(parts: &Parts) -> Result<&Role, Refusal> {
-    match parts.extensions.get::<Option<Identity>>() {
-        Some(Some(identity)) => Ok(&identity.role),
-        _ => Err(
-            Refusal::forbidden(format!("{} needs a certificate", parts.uri.path()))
-                .hint("give the credentials of a user of this cluster"),
-        ),
+/// The gate has let nobody through who may not; this only says who it is.
+fn certificate(parts: &Parts) -> Result<&MemberCertificate, Refusal> {
+    match parts.extensions.get::<Option<MemberCertificate>>() {
+        Some(Some(certificate)) => Ok(certificate),
+        _ => Err(not_for(parts)),
     }
 }
 
-fn wrong_role(parts: &Parts, found: &Role, wanted: &str) -> Refusal {
-    Refusal::forbidden(format!(
-        "{} is for {wanted}, and this is the certificate of {found}",
-        parts.uri.path()
-    ))
-    .hint(format!("give the credentials of {wanted} of this cluster"))
+fn not_for(parts: &Parts) -> Refusal {
+    Refusal::forbidden(format!("{} is not for this certificate", parts.uri.path()))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for User {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        match role(parts)? {
-            Role::User(name) => Ok(Self(name.clone())),
-            other => Err(wrong_role(parts, other, "a user")),
+        match &certificate(parts)?.identity.role {
+            Role::User { name, .. } => Ok(Self {
+                name: name.clone(),
+                subject: parts
+                    .extensions
+                    .get::<Subject>()
+                    .cloned()
+                    .unwrap_or_default(),
+            }),
+            _ => Err(not_for(parts)),
         }
     }
 }
@@ -70,17 +81,21 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
 impl<S: Send + Sync> FromRequestParts<S> for Node {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        match role(parts)? {
-            Role::Node(id) => Ok(Self(*id)),
-            other => Err(wrong_role(parts, other, "a node")),
+        let certificate = certificate(parts)?;
+        match certificate.identity.role {
+            Role::Node(id) => Ok(Self {
+                id,
+                certificate: certificate.clone(),
+            }),
+            _ => Err(not_for(parts)),
         }
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Member {
+impl<S: Send + Sync> FromRequestParts<S> for Certificate {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        role(parts).map(|_| Self)
+        certificate(parts).cloned().map(Self)
     }
 }
 

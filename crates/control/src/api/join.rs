@@ -4,20 +4,19 @@
 //! signed. Guessing is slow: few may try at once, every refusal takes the same time, and an address
 //! that was refused too often has to wait.
 
+use super::access::Subject;
 use super::extract::{Body, PeerIp, User};
 use super::refusal::Refusal;
 use super::{ANSWER_MS_MAX, Api};
 use crate::shell::{unexpected, wall_clock};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use flocker_core::cluster::TokenRecord;
 use flocker_core::control::{Request, Response};
-use flocker_net::pki::{
-    self, AuthorityError, Identity, JoinToken, NODE_VALIDITY, Role, TokenProof, TokenRefused,
-};
+use flocker_net::pki::{self, JoinToken, Role, TokenProof, TokenRefused};
 use flocker_types::api::{
-    ApiError, ErrorCode, JoinRequest, JoinResponse, TokenRequest, TokenResponse,
+    ApiError, ErrorCode, JoinRequest, JoinResponse, NodeView, TokenRequest, TokenResponse,
 };
 use flocker_types::ids::NodeId;
 use std::collections::BTreeMap;
@@ -127,6 +126,10 @@ pub(super) async fn make_token(
             "a token cannot be valid for {valid_ms} ms: valid_ms is from 1 to {TOKEN_VALID_MS_MAX}"
         )));
     }
+    let node = match &request.node {
+        Some(text) => Some(node_called(&api, &user, text).await?),
+        None => None,
+    };
     let token = JoinToken::create(api.authority.fingerprint()).map_err(|error| {
         tracing::error!(%error, "no join token could be made");
         Refusal::from(ApiError {
@@ -142,6 +145,7 @@ pub(super) async fn make_token(
         id: record.id,
         secret_sha256: record.secret_sha256,
         expires: record.expires,
+        node,
     };
     match api.ask(&user, Request::AddToken(record)).await? {
         Response::Done => Ok(Json(TokenResponse {
@@ -149,6 +153,27 @@ pub(super) async fn make_token(
             expires,
         })),
         other => Err(unexpected(&other).into()),
+    }
+}
+
+async fn node_called(api: &Api, user: &User, text: &str) -> Result<NodeId, Refusal> {
+    let limit = Duration::from_millis(ANSWER_MS_MAX);
+    let view = match api.handle.ask(&user.name, Request::Status, limit).await? {
+        Response::Status(view) => view,
+        other => return Err(unexpected(&other).into()),
+    };
+    let is_called = |node: &&NodeView| {
+        node.name.as_str() == text
+            || node.address.to_string() == text
+            || node.id.to_string() == text
+    };
+    match view.nodes.iter().find(is_called) {
+        Some(node) => Ok(node.id),
+        None => Err(Refusal::from(ApiError {
+            code: ErrorCode::NotFound,
+            message: format!("there is no node {text}"),
+            hint: Some("flocker node ls lists the nodes".to_owned()),
+        })),
     }
 }
 
@@ -161,6 +186,7 @@ pub(super) async fn make_token(
 pub(super) async fn join(
     State(api): State<Arc<Api>>,
     PeerIp(peer): PeerIp,
+    Extension(subject): Extension<Subject>,
     Body(request): Body<JoinRequest>,
 ) -> Result<Json<JoinResponse>, Refusal> {
     let _place = api.joins.enter(peer).await?;
@@ -177,18 +203,23 @@ pub(super) async fn join(
     };
     // What is wrong with the request must show before the token is used up. The certificate, of
     // nobody, goes no further than here.
-    sign(&api, &request, NodeId(Uuid::nil()))?;
+    let of_nobody = Role::Node(NodeId(Uuid::nil()));
+    api.sign(&request.certificate_request, of_nobody)?;
     let taken = Request::Join {
         token: id,
         name: request.name.clone(),
         address: request.address,
     };
-    let user = User(format!("{} at {peer}", request.name));
+    let user = User {
+        name: format!("{} at {peer}", request.name),
+        subject,
+    };
     let node = match api.ask(&user, taken).await? {
         Response::Joined { node } => node,
         other => return Err(unexpected(&other).into()),
     };
-    let certificate = sign(&api, &request, node)?;
+    let (certificate, noted) = api.sign(&request.certificate_request, Role::Node(node))?;
+    api.certificates.note(node, noted);
     tracing::info!(%node, name = %request.name, address = %request.address, "a node joined");
     Ok(Json(JoinResponse {
         cluster: api.facts.cluster,
@@ -213,6 +244,7 @@ async fn check_token(api: &Api, proof: &str) -> Result<Result<String, TokenRefus
         id: id.clone(),
         secret_sha256: String::new(),
         expires: flocker_types::time::UnixMs(0),
+        node: None,
     });
     let record = pki::TokenRecord {
         id: record.id,
@@ -220,28 +252,6 @@ async fn check_token(api: &Api, proof: &str) -> Result<Result<String, TokenRefus
         expires: record.expires,
     };
     Ok(record.check(&proof, wall_clock()).map(|()| id))
-}
-
-fn sign(api: &Api, request: &JoinRequest, node: NodeId) -> Result<String, Refusal> {
-    let identity = Identity {
-        cluster: api.facts.cluster,
-        role: Role::Node(node),
-    };
-    let signed = api
-        .authority
-        .sign_request(&request.certificate_request, &identity, NODE_VALIDITY);
-    signed.map_err(|error| match error {
-        AuthorityError::BadRequest { .. } => Refusal::invalid(error.to_string())
-            .hint("send the request that `flocker join` makes, unchanged"),
-        other => {
-            tracing::error!(error = %other, "a certificate could not be signed");
-            Refusal::from(ApiError {
-                code: ErrorCode::Internal,
-                message: other.to_string(),
-                hint: Some("look at control's log".to_owned()),
-            })
-        }
-    })
 }
 
 #[cfg(test)]

@@ -5,45 +5,65 @@
 //! [`ApiError`](flocker_types::api::ApiError) in JSON, with the status that belongs to its code.
 //! It translates between HTTP and the core's requests and decides nothing else.
 //!
+//! Who may use a route is in the router below, before the route itself; [`access`] sees to it. A user's
+//! role includes the ones before it: viewer, operator, admin.
+//!
 //! | method and path | who | body | answer |
 //! |---|---|---|---|
-//! | `POST /v1/plan` | user | `PlanRequest` | `Plan` |
-//! | `POST /v1/deploy` | user | `DeployRequest` | 202 `Started` |
-//! | `POST /v1/services/move` | user | `MoveRequest` | 202 `Started` |
-//! | `POST /v1/services/remove` | user | `RemoveRequest` | 202 `Started` |
-//! | `POST /v1/volumes/remove` | user | `RemoveVolumeRequest` | 204 |
-//! | `POST /v1/volumes/restore` | user | `RestoreVolumeRequest` | 204 |
-//! | `GET /v1/status` | user | | `ClusterView` |
-//! | `GET /v1/operations/{id}` | user | | `OperationView` |
-//! | `GET /v1/operations/{id}/end` | user | | `OperationView`, once it has ended |
-//! | `GET /v1/events?after=SEQ` | user | | server-sent `EventRecord`s |
-//! | `GET /v1/services/{application}/{name}/logs?tail=N&follow=yes\|no` | user | | `LogLine`s, one a line |
-//! | `POST /v1/tokens` | user | `TokenRequest` | `TokenResponse` |
+//! | `POST /v1/plan` | viewer | `PlanRequest` | `Plan` |
+//! | `POST /v1/deploy` | operator | `DeployRequest` | 202 `Started` |
+//! | `POST /v1/services/move` | operator | `MoveRequest` | 202 `Started` |
+//! | `POST /v1/services/remove` | operator | `RemoveRequest` | 202 `Started` |
+//! | `POST /v1/volumes/remove` | admin | `RemoveVolumeRequest` | 204 |
+//! | `POST /v1/volumes/restore` | operator | `RestoreVolumeRequest` | 204 |
+//! | `GET /v1/status` | viewer | | `ClusterView` |
+//! | `GET /v1/operations/{id}` | viewer | | `OperationView` |
+//! | `GET /v1/operations/{id}/end` | viewer | | `OperationView`, once it has ended |
+//! | `GET /v1/events?after=SEQ` | viewer | | server-sent `EventRecord`s |
+//! | `GET /v1/services/{application}/{name}/logs?tail=N&follow=yes\|no` | viewer | | `LogLine`s, one a line |
+//! | `POST /v1/tokens` | admin | `TokenRequest` | `TokenResponse` |
 //! | `POST /v1/join` | anybody with a token | `JoinRequest` | `JoinResponse` |
-//! | `GET /v1/health`, `GET /v1/version` | user, node | | [`Health`], [`Version`] |
+//! | `GET /v1/users` | admin | | `UserRecord`s |
+//! | `POST /v1/users` | admin | `AddUserRequest` | `CertificateResponse` |
+//! | `POST /v1/revocations` | admin | `RevokeRequest` | 204 |
+//! | `POST /v1/nodes/renew` | admin | `RenewNodesRequest` | 204 |
+//! | `POST /v1/certificates/renew` | viewer, node | `RenewRequest` | `CertificateResponse` |
+//! | `GET /v1/audit?who=NAME&since=MS&until=MS&limit=N` | admin | | `AuditView` |
+//! | `GET /v1/health`, `GET /v1/version` | viewer, node | | [`Health`], [`Version`] |
 //! | `POST /v1/link/agent`, `POST /v1/link/proxy` | node | messages, one a line | messages, one a line |
 
+mod access;
+mod audit;
+mod expiry;
 mod extract;
+mod issue;
 mod join;
 mod orders;
 mod refusal;
 mod streams;
+mod subject;
 mod views;
 
+pub use audit::AUDIT_RECORDS_MAX;
 pub use join::TOKEN_VALID_MS_MAX;
 pub use views::{Health, Version};
 
+use crate::audit::AuditLog;
+use crate::certificates::NodeCertificates;
 use crate::links::{self, Member};
 use crate::shell::Handle;
+use access::{Effect, Rule, Who};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use extract::Node;
 use flocker_net::link::{self, AGENT_PATH, LinkLimits, PROXY_PATH};
 use flocker_net::pki::Authority;
+use flocker_net::tls::Credentials;
+use flocker_types::access::UserRole;
 use flocker_types::api::ErrorCode;
 use flocker_types::ids::ClusterId;
 use flocker_types::link::MESSAGE_BYTES_MAX;
@@ -51,6 +71,7 @@ use join::JoinGate;
 use refusal::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Longest body of a request, in bytes.
@@ -78,7 +99,13 @@ pub(crate) struct ClusterFacts {
 /// What every handler has.
 pub(crate) struct Api {
     handle: Handle,
-    authority: Authority,
+    authority: Arc<Authority>,
+    /// Control's own; what is revoked is in there.
+    credentials: Credentials,
+    /// For how long certificates are issued.
+    validity: Duration,
+    certificates: NodeCertificates,
+    audit: AuditLog,
     facts: ClusterFacts,
     links: LinkLimits,
     joins: JoinGate,
@@ -86,17 +113,33 @@ pub(crate) struct Api {
     stopping: CancellationToken,
 }
 
+/// What the API vouches with, and what it writes down.
+pub(crate) struct Office {
+    /// Issues certificates.
+    pub(crate) authority: Arc<Authority>,
+    /// Control's own certificate.
+    pub(crate) credentials: Credentials,
+    /// For how long certificates are issued.
+    pub(crate) validity: Duration,
+    /// Where requests are written down.
+    pub(crate) audit: AuditLog,
+}
+
 impl Api {
     pub(crate) fn new(
         handle: Handle,
-        authority: Authority,
+        office: Office,
         facts: ClusterFacts,
         links: LinkLimits,
         stopping: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             handle,
-            authority,
+            authority: office.authority,
+            credentials: office.credentials,
+            validity: office.validity,
+            certificates: NodeCertificates::default(),
+            audit: office.audit,
             facts,
             links,
             joins: JoinGate::default(),
@@ -105,27 +148,67 @@ impl Api {
     }
 }
 
+type Route = (Rule, &'static str, MethodRouter<Arc<Api>>);
+
+fn looks(who: Who, path: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
+    let effect = Effect::Looks;
+    (Rule { who, effect }, path, handler)
+}
+
+fn changes(who: Who, path: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
+    let effect = Effect::Changes;
+    (Rule { who, effect }, path, handler)
+}
+
+/// Every route, with who may use it.
+fn routes() -> Vec<Route> {
+    let plans = DefaultBodyLimit::max(PLAN_BODY_BYTES_MAX);
+    let viewer = Who::User(UserRole::Viewer);
+    let operator = Who::User(UserRole::Operator);
+    let admin = Who::User(UserRole::Admin);
+    let logs = "/v1/services/{application}/{name}/logs";
+    vec![
+        looks(viewer, "/v1/plan", post(orders::plan).layer(plans)),
+        changes(operator, "/v1/deploy", post(orders::deploy).layer(plans)),
+        changes(operator, "/v1/services/move", post(orders::move_service)),
+        changes(
+            operator,
+            "/v1/services/remove",
+            post(orders::remove_service),
+        ),
+        changes(admin, "/v1/volumes/remove", post(orders::remove_volume)),
+        changes(
+            operator,
+            "/v1/volumes/restore",
+            post(orders::restore_volume),
+        ),
+        looks(viewer, "/v1/status", get(views::status)),
+        looks(viewer, "/v1/operations/{id}", get(views::operation)),
+        looks(viewer, "/v1/operations/{id}/end", get(views::operation_end)),
+        looks(viewer, "/v1/events", get(streams::events)),
+        looks(viewer, logs, get(streams::logs)),
+        looks(Who::Member, "/v1/health", get(views::health)),
+        looks(Who::Member, "/v1/version", get(views::version)),
+        changes(admin, "/v1/tokens", post(join::make_token)),
+        changes(Who::Anybody, "/v1/join", post(join::join)),
+        looks(admin, "/v1/users", get(issue::users)),
+        changes(admin, "/v1/users", post(issue::add_user)),
+        changes(admin, "/v1/revocations", post(issue::revoke)),
+        changes(admin, "/v1/nodes/renew", post(issue::renew_nodes)),
+        changes(Who::Member, "/v1/certificates/renew", post(issue::renew)),
+        looks(admin, "/v1/audit", get(audit::audit)),
+        looks(Who::Node, AGENT_PATH, post(agent_link)),
+        looks(Who::Node, PROXY_PATH, post(proxy_link)),
+    ]
+}
+
 /// The whole API.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let plans = DefaultBodyLimit::max(PLAN_BODY_BYTES_MAX);
-    Router::new()
-        .route("/v1/plan", post(orders::plan).layer(plans))
-        .route("/v1/deploy", post(orders::deploy).layer(plans))
-        .route("/v1/services/move", post(orders::move_service))
-        .route("/v1/services/remove", post(orders::remove_service))
-        .route("/v1/volumes/remove", post(orders::remove_volume))
-        .route("/v1/volumes/restore", post(orders::restore_volume))
-        .route("/v1/status", get(views::status))
-        .route("/v1/operations/{id}", get(views::operation))
-        .route("/v1/operations/{id}/end", get(views::operation_end))
-        .route("/v1/health", get(views::health))
-        .route("/v1/version", get(views::version))
-        .route("/v1/events", get(streams::events))
-        .route("/v1/services/{application}/{name}/logs", get(streams::logs))
-        .route("/v1/tokens", post(join::make_token))
-        .route("/v1/join", post(join::join))
-        .route(AGENT_PATH, post(agent_link))
-        .route(PROXY_PATH, post(proxy_link))
+    let mut router = Router::new();
+    for (rule, path, handler) in routes() {
+        router = router.route(path, access::gated(&api, rule, handler));
+    }
+    router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -134,7 +217,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 
 /// `POST /v1/link/agent`: the link of a node's agent.
 async fn agent_link(State(api): State<Arc<Api>>, node: Node, request: Request) -> Response {
-    let member = api.member(&node);
+    let member = api.member(node);
     let (link, response) = link::accept(request.into_body(), api.links);
     tokio::spawn(links::serve_agent(api.handle.clone(), member, link));
     response.map(Body::new)
@@ -142,17 +225,18 @@ async fn agent_link(State(api): State<Arc<Api>>, node: Node, request: Request) -
 
 /// `POST /v1/link/proxy`: the link of a node's proxy.
 async fn proxy_link(State(api): State<Arc<Api>>, node: Node, request: Request) -> Response {
-    let member = api.member(&node);
+    let member = api.member(node);
     let (link, response) = link::accept(request.into_body(), api.links);
     tokio::spawn(links::serve_proxy(api.handle.clone(), member, link));
     response.map(Body::new)
 }
 
 impl Api {
-    fn member(&self, node: &Node) -> Member {
+    fn member(&self, node: Node) -> Member {
+        self.certificates.note(node.id, node.certificate);
         Member {
             cluster: self.facts.cluster,
-            node: node.0,
+            node: node.id,
         }
     }
 }

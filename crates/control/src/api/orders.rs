@@ -2,7 +2,7 @@
 
 use super::extract::{Body, User};
 use super::refusal::Refusal;
-use super::{ANSWER_MS_MAX, Api};
+use super::{ANSWER_MS_MAX, Api, subject};
 use crate::shell::unexpected;
 use axum::Json;
 use axum::extract::State;
@@ -22,8 +22,9 @@ type StartedAnswer = Result<(StatusCode, Json<Started>), Refusal>;
 impl Api {
     /// Asks the core something that it answers at once.
     pub(super) async fn ask(&self, user: &User, request: Request) -> Result<Response, Refusal> {
+        user.subject.set(subject::of(&request));
         let limit = Duration::from_millis(ANSWER_MS_MAX);
-        Ok(self.handle.ask(&user.0, request, limit).await?)
+        Ok(self.handle.ask(&user.name, request, limit).await?)
     }
 
     async fn start(&self, user: &User, request: Request) -> StartedAnswer {

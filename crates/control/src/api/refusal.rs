@@ -37,6 +37,11 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
     }
 
+    /// What is wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.error.message
+    }
+
     /// Adds what to do about it.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.error.hint = Some(hint.into());
@@ -58,8 +63,21 @@ impl From<ApiError> for Refusal {
     }
 }
 
+/// What a refusal says, among its response's extensions, for the audit log.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(self.error)).into_response()
+        let said = Said {
+            code: self.error.code,
+            message: self.error.message.clone(),
+        };
+        let mut response = (self.status, Json(self.error)).into_response();
+        response.extensions_mut().insert(said);
+        response
     }
 }

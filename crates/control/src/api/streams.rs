@@ -108,7 +108,7 @@ pub(super) async fn logs(
         tail: query.tail,
         follow: query.follow,
     };
-    let mut reader = api.handle.logs(&user.0, request).await?;
+    let mut reader = api.handle.logs(&user.name, request).await?;
     let first = match timeout(Duration::from_millis(LOG_REFUSAL_MS), reader.recv()).await {
         Ok(None) => return Err(broken_off().into()),
         Ok(Some(Err(refused))) => return Err(refused.into()),

@@ -1,8 +1,8 @@
 //! Routes that show how things are: status, operations, health, version.
 
-use super::extract::{Member, PathOf, User};
+use super::extract::{Certificate, PathOf, User};
 use super::refusal::Refusal;
-use super::{Api, OPERATION_END_MS_MAX};
+use super::{Api, OPERATION_END_MS_MAX, expiry};
 use crate::shell::unexpected;
 use axum::Json;
 use axum::extract::State;
@@ -36,10 +36,14 @@ pub struct Version {
 /// `GET /v1/status`: everything at one moment. Answers 200 with a [`ClusterView`].
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
+    Certificate(own): Certificate,
     user: User,
 ) -> Result<Json<ClusterView>, Refusal> {
     match api.ask(&user, Request::Status).await? {
-        Response::Status(view) => Ok(Json(*view)),
+        Response::Status(mut view) => {
+            view.certificates = expiry::certificates(&api, &view, &own);
+            Ok(Json(*view))
+        }
         other => Err(unexpected(&other).into()),
     }
 }
@@ -64,7 +68,7 @@ pub(super) async fn operation_end(
 ) -> Result<Json<OperationView>, Refusal> {
     let limit = Duration::from_millis(OPERATION_END_MS_MAX);
     let request = Request::OperationEnd(id);
-    operation_in(api.handle.ask(&user.0, request, limit).await?)
+    operation_in(api.handle.ask(&user.name, request, limit).await?)
 }
 
 fn operation_in(response: Response) -> Result<Json<OperationView>, Refusal> {
@@ -76,10 +80,7 @@ fn operation_in(response: Response) -> Result<Json<OperationView>, Refusal> {
 
 /// `GET /v1/health`: for any member of the cluster. Answers 200 with [`Health`], or 503 when the
 /// loop does not go round.
-pub(super) async fn health(
-    State(api): State<Arc<Api>>,
-    _member: Member,
-) -> Result<Json<Health>, Refusal> {
+pub(super) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, Refusal> {
     let limit = Duration::from_millis(HEALTH_MS_MAX);
     match tokio::time::timeout(limit, api.handle.answers()).await {
         Ok(answered) => answered.map_err(ApiError::from)?,
@@ -98,7 +99,7 @@ pub(super) async fn health(
 }
 
 /// `GET /v1/version`: for any member of the cluster. Answers 200 with [`Version`].
-pub(super) async fn version(State(api): State<Arc<Api>>, _member: Member) -> Json<Version> {
+pub(super) async fn version(State(api): State<Arc<Api>>) -> Json<Version> {
     Json(Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: api.facts.cluster,

@@ -21,6 +21,7 @@ fn token(id: &str) -> Change {
         id: id.to_owned(),
         secret_sha256: "0".repeat(64),
         expires: UnixMs(7),
+        node: None,
     }))
 }
 

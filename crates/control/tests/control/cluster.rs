@@ -7,6 +7,7 @@ use flocker_net::client::{ApiClient, ClientError};
 use flocker_net::pki::{Authority, Identity, JoinToken, NODE_VALIDITY, Role, key_and_request};
 use flocker_net::tls::Credentials;
 use flocker_store::{RedbStore, StateStore};
+use flocker_types::access::UserRole;
 use flocker_types::api::{
     ApiError, ClusterView, JoinRequest, JoinResponse, TokenRequest, TokenResponse,
 };
@@ -93,7 +94,12 @@ impl Cluster {
     }
 
     pub(crate) fn user_credentials(&self) -> Credentials {
-        self.credentials(Role::User("ops".to_owned()))
+        self.user("ops", UserRole::Admin)
+    }
+
+    pub(crate) fn user(&self, name: &str, role: UserRole) -> Credentials {
+        let name = name.to_owned();
+        self.credentials(Role::User { name, role })
     }
 
     pub(crate) fn client(&self) -> ApiClient {
@@ -101,11 +107,11 @@ impl Cluster {
     }
 
     pub(crate) async fn token(&self, valid_ms: u64) -> (JoinToken, TokenResponse) {
-        let response: TokenResponse = self
-            .client()
-            .post("/v1/tokens", &TokenRequest { valid_ms })
-            .await
-            .unwrap();
+        let request = TokenRequest {
+            valid_ms,
+            node: None,
+        };
+        let response: TokenResponse = self.client().post("/v1/tokens", &request).await.unwrap();
         (response.token.parse().unwrap(), response)
     }
 

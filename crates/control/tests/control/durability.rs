@@ -47,7 +47,10 @@ async fn control_ends_before_anything_that_is_not_durable_leaves_it() {
     .await;
     let credentials = cluster.node_credentials(cluster.first);
     let client = cluster.client();
-    let request = TokenRequest { valid_ms: 60_000 };
+    let request = TokenRequest {
+        valid_ms: 60_000,
+        node: None,
+    };
     client
         .post::<_, TokenResponse>("/v1/tokens", &request)
         .await
@@ -72,7 +75,10 @@ async fn control_ends_before_anything_that_is_not_durable_leaves_it() {
 async fn a_request_that_is_not_durable_is_not_answered_as_if_it_were() {
     let fails = Arc::new(AtomicBool::new(true));
     let mut cluster = Cluster::start_with(|store| Box::new(Failing { store, fails })).await;
-    let request = TokenRequest { valid_ms: 60_000 };
+    let request = TokenRequest {
+        valid_ms: 60_000,
+        node: None,
+    };
     let answer = cluster
         .client()
         .post::<_, TokenResponse>("/v1/tokens", &request)

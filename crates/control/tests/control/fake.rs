@@ -158,6 +158,7 @@ fn agent_answers(message: ToAgent) -> Vec<AgentMessage> {
         ToAgent::LogsEnd { .. }
         | ToAgent::Cancel(_)
         | ToAgent::Recorded(_)
+        | ToAgent::Access(_)
         | ToAgent::Heartbeat => Vec::new(),
     }
 }
@@ -195,7 +196,7 @@ async fn obey_as_proxy(mut link: ProxyLink) {
         let routes = match message {
             ToProxy::Welcome { routes } => routes,
             ToProxy::Route(route) => vec![route],
-            ToProxy::Gone { .. } | ToProxy::Heartbeat => Vec::new(),
+            ToProxy::Gone { .. } | ToProxy::Access(_) | ToProxy::Heartbeat => Vec::new(),
         };
         for route in routes {
             let applied = ProxyMessage::Applied {

@@ -94,7 +94,10 @@ async fn what_is_refused_for_another_reason_does_not_use_the_token_up() {
 async fn a_token_has_a_sensible_life() {
     let cluster = Cluster::start().await;
     for valid_ms in [0, u64::MAX] {
-        let request = TokenRequest { valid_ms };
+        let request = TokenRequest {
+            valid_ms,
+            node: None,
+        };
         let answer = cluster
             .client()
             .post::<_, TokenResponse>("/v1/tokens", &request)

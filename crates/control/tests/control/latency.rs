@@ -23,7 +23,10 @@ fn summary(what: &str, mut times: Vec<Duration>) -> (Duration, String) {
 }
 
 async fn token_of(client: &ApiClient) -> TokenResponse {
-    let request = TokenRequest { valid_ms: 60_000 };
+    let request = TokenRequest {
+        valid_ms: 60_000,
+        node: None,
+    };
     client.post("/v1/tokens", &request).await.unwrap()
 }
 

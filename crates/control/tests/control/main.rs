@@ -2,6 +2,7 @@
 //! that only talk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod access;
 mod cluster;
 mod durability;
 mod events;

@@ -1,24 +1,35 @@
 //! Requests: who may make them, and what those hear that are not well formed.
 
-use crate::cluster::{Cluster, init_request};
+use crate::cluster::{Cluster, init_request, refusal};
 use crate::raw;
 use bytes::Bytes;
 use flocker_control::api::{BODY_BYTES_MAX, Health, Version};
 use flocker_control::{Bound, ControlConfig, ControlError, InitError, LoadError, initialise};
 use flocker_net::client::ApiClient;
+use flocker_net::pki::Role;
+use flocker_types::access::UserRole;
 use flocker_types::api::ErrorCode;
 use http_body_util::Full;
 use hyper::Request;
 use std::net::Ipv4Addr;
 
-const USER_ROUTES: [(&str, &str); 14] = [
-    ("POST", "/v1/plan"),
+const OPERATOR_ROUTES: [(&str, &str); 4] = [
     ("POST", "/v1/deploy"),
     ("POST", "/v1/services/move"),
     ("POST", "/v1/services/remove"),
-    ("POST", "/v1/volumes/remove"),
     ("POST", "/v1/volumes/restore"),
+];
+const ADMIN_ROUTES: [(&str, &str); 7] = [
+    ("POST", "/v1/volumes/remove"),
     ("POST", "/v1/tokens"),
+    ("GET", "/v1/users"),
+    ("POST", "/v1/users"),
+    ("POST", "/v1/revocations"),
+    ("POST", "/v1/nodes/renew"),
+    ("GET", "/v1/audit"),
+];
+const VIEWER_ROUTES: [(&str, &str); 8] = [
+    ("POST", "/v1/plan"),
     ("GET", "/v1/status"),
     ("GET", "/v1/operations/6d0b2a6c-8f6f-4a3e-9a52-51e5cf0f3e0a"),
     (
@@ -32,7 +43,11 @@ const USER_ROUTES: [(&str, &str); 14] = [
     ("GET", "/v1/events?nonsense=1"),
 ];
 const NODE_ROUTES: [(&str, &str); 2] = [("POST", "/v1/link/agent"), ("POST", "/v1/link/proxy")];
-const MEMBER_ROUTES: [(&str, &str); 2] = [("GET", "/v1/health"), ("GET", "/v1/version")];
+const MEMBER_ROUTES: [(&str, &str); 3] = [
+    ("GET", "/v1/health"),
+    ("GET", "/v1/version"),
+    ("POST", "/v1/certificates/renew"),
+];
 
 fn request((method, path): (&str, &str)) -> Request<Full<Bytes>> {
     let mut request = raw::post(path, "{}");
@@ -54,18 +69,23 @@ async fn each_route_is_for_those_who_may() {
         );
         assert!(error.hint.is_some());
     };
-    for route in USER_ROUTES {
+    let of_users = || {
+        let viewers = VIEWER_ROUTES.into_iter();
+        viewers.chain(OPERATOR_ROUTES).chain(ADMIN_ROUTES)
+    };
+    for route in of_users() {
         forbidden(Some(&node), route).await;
     }
     for route in NODE_ROUTES {
         forbidden(Some(&user), route).await;
     }
-    for route in USER_ROUTES
-        .into_iter()
-        .chain(NODE_ROUTES)
-        .chain(MEMBER_ROUTES)
-    {
+    for route in of_users().chain(NODE_ROUTES).chain(MEMBER_ROUTES) {
         forbidden(None, route).await;
+    }
+    // Control's own certificate is for being talked to.
+    let control = cluster.credentials(Role::Control);
+    for route in of_users().chain(NODE_ROUTES).chain(MEMBER_ROUTES) {
+        forbidden(Some(&control), route).await;
     }
     let by_node = ApiClient::new(cluster.address, node);
     for client in [by_node, cluster.client()] {
@@ -74,6 +94,38 @@ async fn each_route_is_for_those_who_may() {
         let version: Version = client.get("/v1/version").await.unwrap();
         assert_eq!(version.cluster, cluster.id);
     }
+}
+
+#[tokio::test]
+async fn a_role_may_what_the_lesser_ones_may_and_no_more() {
+    let cluster = Cluster::start().await;
+    let allowed = async |role, route| {
+        let credentials = cluster.user("ann", role);
+        let response = raw::send(&cluster, Some(&credentials), request(route)).await;
+        response.status().as_u16() != 403
+    };
+    let tables: [(UserRole, &[(&str, &str)]); 3] = [
+        (UserRole::Viewer, &VIEWER_ROUTES),
+        (UserRole::Operator, &OPERATOR_ROUTES),
+        (UserRole::Admin, &ADMIN_ROUTES),
+    ];
+    for (needed, routes) in tables {
+        for route in routes {
+            // These wait or go on; that they begin is enough.
+            for role in UserRole::ALL {
+                let may = allowed(role, *route).await;
+                assert_eq!(may, role >= needed, "{role} {route:?}");
+            }
+        }
+    }
+    let viewer = ApiClient::new(cluster.address, cluster.user("eve", UserRole::Viewer));
+    let answer = viewer.post::<_, ()>("/v1/services/move", &"").await;
+    let (_, error) = refusal(answer);
+    assert_eq!(
+        error.message,
+        "/v1/services/move needs the role operator, and eve is viewer"
+    );
+    assert!(error.hint.unwrap().contains("--role operator"));
 }
 
 type Case = (Request<Full<Bytes>>, u16, ErrorCode, &'static str);

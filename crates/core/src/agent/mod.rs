@@ -223,7 +223,8 @@ impl Agent {
                 });
             }
             ToAgent::LogsEnd { request } => self.commands.push(Command::LogsEnd { request }),
-            ToAgent::Heartbeat => {}
+            // Certificates are the shell's business.
+            ToAgent::Access(_) | ToAgent::Heartbeat => {}
         }
     }
 

@@ -13,6 +13,7 @@ pub use records::{
 };
 
 use crate::mutant::{Mutant, planted};
+use flocker_types::access::{Revocation, Revoked, UserRecord};
 use flocker_types::app::ServiceSpec;
 use flocker_types::ids::{
     ApplicationName, Generation, NodeId, OperationId, ServiceId, VolumeId, VolumeName,
@@ -34,6 +35,10 @@ pub struct State {
     pub operations: BTreeMap<OperationId, OperationRecord>,
     /// Tokens with which nodes may join.
     pub tokens: BTreeMap<String, TokenRecord>,
+    /// Users that were let in since the cluster keeps a record of them.
+    pub users: BTreeMap<String, UserRecord>,
+    /// Certificates that are worth nothing.
+    pub revocations: BTreeMap<Revoked, Revocation>,
     dirty: BTreeSet<Key>,
 }
 
@@ -47,6 +52,8 @@ impl State {
             volumes: BTreeMap::new(),
             operations: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            users: BTreeMap::new(),
+            revocations: BTreeMap::new(),
             dirty: BTreeSet::from([Key::Meta]),
         }
     }
@@ -70,6 +77,8 @@ impl State {
                 Record::Volume(r) => drop(state.volumes.insert(r.id, r)),
                 Record::Operation(r) => drop(state.operations.insert(r.operation.id, *r)),
                 Record::Token(r) => drop(state.tokens.insert(r.id.clone(), r)),
+                Record::User(r) => drop(state.users.insert(r.name.clone(), r)),
+                Record::Revocation(r) => drop(state.revocations.insert(r.whom.clone(), r)),
             }
         }
         state.dirty.clear();
@@ -100,6 +109,8 @@ impl State {
                 .cloned()
                 .map(|r| Record::Operation(Box::new(r))),
             Key::Token(id) => self.tokens.get(id).cloned().map(Record::Token),
+            Key::User(name) => self.users.get(name).cloned().map(Record::User),
+            Key::Revocation(whom) => self.revocations.get(whom).cloned().map(Record::Revocation),
         };
         match record {
             Some(record) => Change::Put(record),

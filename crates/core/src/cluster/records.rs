@@ -1,6 +1,7 @@
 //! The records of the state, and their keys in the store.
 
 use super::network::Network;
+use flocker_types::access::{Revocation, Revoked, UserRecord};
 use flocker_types::app::ServiceSpec;
 use flocker_types::ids::{
     ApplicationName, ClusterId, Epoch, Generation, NodeId, NodeName, OperationId, ServiceId,
@@ -31,6 +32,10 @@ pub enum Key {
     Operation(OperationId),
     /// A token, by its public id.
     Token(String),
+    /// A user, by name.
+    User(String),
+    /// A revocation, by whom it concerns.
+    Revocation(Revoked),
 }
 
 impl fmt::Display for Key {
@@ -42,6 +47,8 @@ impl fmt::Display for Key {
             Self::Volume(id) => write!(f, "volume/{id}"),
             Self::Operation(id) => write!(f, "operation/{id}"),
             Self::Token(id) => write!(f, "token/{id}"),
+            Self::User(name) => write!(f, "user/{name}"),
+            Self::Revocation(whom) => write!(f, "revocation/{whom}"),
         }
     }
 }
@@ -62,6 +69,10 @@ pub enum Record {
     Operation(Box<OperationRecord>),
     /// A token.
     Token(TokenRecord),
+    /// A user.
+    User(UserRecord),
+    /// Certificates that are worth nothing.
+    Revocation(Revocation),
 }
 
 impl Record {
@@ -74,6 +85,8 @@ impl Record {
             Self::Volume(r) => Key::Volume(r.id),
             Self::Operation(r) => Key::Operation(r.operation.id),
             Self::Token(r) => Key::Token(r.id.clone()),
+            Self::User(r) => Key::User(r.name.clone()),
+            Self::Revocation(r) => Key::Revocation(r.whom.clone()),
         }
     }
 
@@ -273,4 +286,7 @@ pub struct TokenRecord {
     pub secret_sha256: String,
     /// Until when it is good.
     pub expires: UnixMs,
+    /// Only for a new certificate of this node; for a new node when none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }

@@ -1,6 +1,7 @@
 //! What control's core is told, and what it asks its shell to do.
 
 use crate::cluster::{Change, TokenRecord};
+use flocker_types::access::{RenewNodesRequest, Revocation, RevokeRequest, UserRecord};
 use flocker_types::api::{
     ApiError, ClusterView, DeployRequest, EventRecord, MoveRequest, OperationView, PlanRequest,
     RemoveRequest, RemoveVolumeRequest, RestoreVolumeRequest, Started,
@@ -8,6 +9,7 @@ use flocker_types::api::{
 use flocker_types::ids::{NodeId, NodeName, OperationId, ServiceId};
 use flocker_types::link::{AgentHello, AgentMessage, Follow, ProxyMessage, ToAgent, ToProxy};
 use flocker_types::plan::Plan;
+use flocker_types::time::UnixMs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// One connection of an agent or a proxy, numbered by the shell; never used twice.
@@ -115,6 +117,8 @@ pub enum Request {
         /// Its address.
         address: Ipv4Addr,
     },
+    /// Users, revocations, certificates.
+    Access(AccessRequest),
     /// A container's log. Answers with [`Response::Log`] until its end.
     Logs {
         /// Whose.
@@ -124,6 +128,30 @@ pub enum Request {
         /// Whether to go on.
         follow: Follow,
     },
+}
+
+/// What can be asked of control about users, revocations and certificates.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessRequest {
+    /// Let a user in, whose certificate is signed after the answer.
+    AddUser(UserRecord),
+    /// A user got a new certificate.
+    UserRenewed {
+        /// The user's name.
+        name: String,
+        /// The new certificate's number.
+        serial: String,
+        /// When it was issued.
+        issued: UnixMs,
+        /// Until when it is good.
+        expires: UnixMs,
+    },
+    /// All users.
+    Users,
+    /// Make certificates worth nothing.
+    Revoke(RevokeRequest),
+    /// Tell nodes to take new keys.
+    RenewNodes(RenewNodesRequest),
 }
 
 /// What is answered.
@@ -144,6 +172,10 @@ pub enum Response {
         /// The new node's id.
         node: NodeId,
     },
+    /// To [`AccessRequest::Users`].
+    Users(Vec<UserRecord>),
+    /// To [`AccessRequest::Revoke`]: what is revoked from now on.
+    Revoked(Revocation),
     /// Some lines of a log. The request stays open until `end`.
     Log {
         /// The lines.

@@ -103,6 +103,10 @@ impl Control {
         let directives = self.state.services.values().filter_map(of_node).collect();
         self.commands
             .push(Command::ToAgent(session, ToAgent::Welcome { directives }));
+        if let Some(notice) = self.revoked_notice() {
+            self.commands
+                .push(Command::ToAgent(session, ToAgent::Access(notice)));
+        }
         if !planted(Mutant::TasksNotGivenAgain) {
             self.send_tasks_again(node, session);
         }
@@ -297,6 +301,10 @@ impl Control {
             .collect();
         self.commands
             .push(Command::ToProxy(session, ToProxy::Welcome { routes }));
+        if let Some(notice) = self.revoked_notice() {
+            self.commands
+                .push(Command::ToProxy(session, ToProxy::Access(notice)));
+        }
         let name = self.node_name(node);
         self.publish(
             format!("the proxy of {name} is connected"),

@@ -40,6 +40,13 @@ impl Links {
         self.agents.get(&node)?.session
     }
 
+    /// Every session of a node, of its agent and of its proxy.
+    pub(crate) fn sessions_of(&self, node: NodeId) -> Vec<Session> {
+        let agent = self.agents.get(&node).and_then(|link| link.session);
+        let proxy = self.proxies.get(&node).and_then(|link| link.session);
+        agent.into_iter().chain(proxy).collect()
+    }
+
     pub(crate) fn agents(&self) -> BTreeSet<NodeId> {
         self.agents
             .iter()

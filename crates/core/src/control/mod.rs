@@ -7,6 +7,7 @@
 //! Called by control's shell alone. It never waits, and it never sends anything that does not
 //! follow from what the same step has made durable.
 
+mod access;
 mod chores;
 mod event;
 mod handlers;
@@ -15,7 +16,7 @@ mod logs;
 mod requests;
 mod view;
 
-pub use event::{Command, Event, Output, Request, RequestId, Response, Session};
+pub use event::{AccessRequest, Command, Event, Output, Request, RequestId, Response, Session};
 
 use crate::cluster::{Key, State, TokenRecord};
 use crate::operation::Live;

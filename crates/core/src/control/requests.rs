@@ -81,6 +81,7 @@ pub(super) fn handle(
             name,
             address,
         } => control.join(&token, name, address, NodeId(ids.uuid())),
+        Request::Access(request) => control.access(request, user),
         Request::Logs {
             service,
             tail,
@@ -357,6 +358,9 @@ impl Control {
                 "make a new one: flocker token",
             ));
         }
+        if let Some(node) = record.and_then(|record| record.node) {
+            return self.join_again(token, &name, node);
+        }
         let clash = self
             .state
             .nodes
@@ -370,7 +374,8 @@ impl Control {
             return Err(error(
                 ErrorCode::Conflict,
                 message,
-                "choose another --name or --address",
+                "choose another --name or --address; if this server is that node, and its \
+                 certificate is lost or revoked: flocker token --node NAME, flocker join --again",
             ));
         }
         if !planted(Mutant::TokenKept) {

@@ -52,6 +52,8 @@ impl Control {
                 .map(|v| self.volume_view(v))
                 .collect(),
             operations,
+            // The shell knows them.
+            certificates: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! `flocker init` creates it, control keeps it and issues from it. It decides nothing about who
 //! may join, and takes nothing from a request but the public key.
 
+use super::certificate::serial_and_end;
 use super::files::{FileError, read_text, write_public, write_secret};
 use super::identity::{
     DNS_NAME, Identity, InvalidIdentity, Role, authority_uri, check_user_name,
@@ -11,6 +12,7 @@ use super::identity::{
 use super::token::{Fingerprint, fingerprint};
 use super::{NoRandomness, random_bytes};
 use flocker_types::ids::ClusterId;
+use flocker_types::time::UnixMs;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -183,6 +185,16 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// Its own certificate's number and the end of its time.
+    ///
+    /// # Errors
+    /// [`AuthorityError::NotAnAuthority`] if it cannot be read.
+    pub fn serial_and_end(&self) -> Result<(String, UnixMs), AuthorityError> {
+        serial_and_end(&self.certificate).map_err(|error| AuthorityError::NotAnAuthority {
+            reason: error.to_string(),
+        })
+    }
+
     /// SHA-256 of its certificate, which join tokens carry.
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(&self.certificate)
@@ -199,6 +211,20 @@ impl Authority {
         identity: &Identity,
         validity: Duration,
     ) -> Result<String, AuthorityError> {
+        self.sign_request_at(request_pem, identity, validity, SystemTime::now())
+    }
+
+    /// As [`Authority::sign_request`], dated `at`.
+    ///
+    /// # Errors
+    /// See [`Authority::sign_request`].
+    pub fn sign_request_at(
+        &self,
+        request_pem: &str,
+        identity: &Identity,
+        validity: Duration,
+        at: SystemTime,
+    ) -> Result<String, AuthorityError> {
         let refuse = |reason: String| AuthorityError::BadRequest { reason };
         let mut request = CertificateSigningRequestParams::from_pem(request_pem)
             .map_err(|error| refuse(error.to_string()))?;
@@ -208,7 +234,7 @@ impl Authority {
         {
             return Err(refuse("its key is not an ECDSA P-256 key".to_owned()));
         }
-        request.params = self.member_params(identity, validity, SystemTime::now())?;
+        request.params = self.member_params(identity, validity, at)?;
         Ok(request.signed_by(&self.issuer)?.pem())
     }
 
@@ -253,7 +279,7 @@ impl Authority {
                 ExtendedKeyUsagePurpose::ServerAuth,
                 ExtendedKeyUsagePurpose::ClientAuth,
             ],
-            Role::User(name) => {
+            Role::User { name, .. } => {
                 check_user_name(name)?;
                 vec![ExtendedKeyUsagePurpose::ClientAuth]
             }

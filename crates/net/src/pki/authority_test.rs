@@ -1,6 +1,7 @@
 //! The authority: what it issues, what it refuses, and that it survives being written to files.
 
 use super::*;
+use flocker_types::access::UserRole;
 use flocker_types::ids::NodeId;
 use std::os::unix::fs::PermissionsExt;
 use uuid::Uuid;
@@ -123,7 +124,10 @@ fn it_vouches_for_its_own_cluster_and_for_names_only() {
     ));
     let identity = Identity {
         cluster: authority.cluster(),
-        role: Role::User("a/../control".to_owned()),
+        role: Role::User {
+            name: "a/../control".to_owned(),
+            role: UserRole::Admin,
+        },
     };
     assert!(matches!(
         authority.issue(&identity, USER_VALIDITY),

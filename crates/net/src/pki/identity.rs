@@ -3,6 +3,7 @@
 //! An identity stands in a certificate as one URI name. Everybody who meets a peer reads it from
 //! the certificate that the TLS handshake has verified. What an identity may do is not decided here.
 
+use flocker_types::access::UserRole;
 use flocker_types::ids::{ClusterId, NodeId};
 use rustls_pki_types::CertificateDer;
 use std::fmt;
@@ -35,7 +36,12 @@ pub enum Role {
     /// The agent and the proxy of this node.
     Node(NodeId),
     /// A person or program that gives orders.
-    User(String),
+    User {
+        /// The name.
+        name: String,
+        /// What it may do.
+        role: UserRole,
+    },
 }
 
 impl fmt::Display for Role {
@@ -43,7 +49,7 @@ impl fmt::Display for Role {
         match self {
             Self::Control => f.write_str("control"),
             Self::Node(id) => write!(f, "node {id}"),
-            Self::User(name) => write!(f, "user {name}"),
+            Self::User { name, role } => write!(f, "user {name} ({role})"),
         }
     }
 }
@@ -63,7 +69,7 @@ pub enum InvalidIdentity {
         /// How many there are.
         found: usize,
     },
-    /// The text is not `flocker://<cluster>/control`, `.../node/<id>` or `.../user/<name>`.
+    /// The text is not `flocker://<cluster>/control`, `.../node/<id>` or `.../user/<role>/<name>`.
     #[error("\"{text}\" is not the identity of a Flocker cluster's member: {reason}")]
     Text {
         /// The text.
@@ -88,7 +94,7 @@ impl fmt::Display for Identity {
         match &self.role {
             Role::Control => f.write_str("control"),
             Role::Node(id) => write!(f, "node/{id}"),
-            Role::User(name) => write!(f, "user/{name}"),
+            Role::User { name, role } => write!(f, "user/{role}/{name}"),
         }
     }
 }
@@ -113,11 +119,19 @@ impl FromStr for Identity {
             Some(("node", id)) => Role::Node(NodeId(
                 canonical_uuid(id).ok_or_else(|| fail("the node's id is not a UUID"))?,
             )),
-            Some(("user", name)) => {
+            Some(("user", user)) => {
+                let (role, name) = user
+                    .split_once('/')
+                    .ok_or_else(|| fail("it says no role of the user"))?;
                 check_user_name(name)?;
-                Role::User(name.to_owned())
+                Role::User {
+                    name: name.to_owned(),
+                    role: role
+                        .parse()
+                        .map_err(|_| fail("the user's role is none of ours"))?,
+                }
             }
-            _ => return Err(fail("its role is not control, node/<id> or user/<name>")),
+            _ => return Err(fail("it is not control, node/<id> or user/<role>/<name>")),
         };
         Ok(Self {
             cluster: ClusterId(cluster),
@@ -173,7 +187,10 @@ pub(super) fn cluster_of_authority(uri: &str) -> Option<ClusterId> {
 }
 
 /// Users' names appear in URIs and in logs, so they keep to characters that mean nothing there.
-pub(super) fn check_user_name(name: &str) -> Result<(), InvalidIdentity> {
+///
+/// # Errors
+/// [`InvalidIdentity::UserName`].
+pub fn check_user_name(name: &str) -> Result<(), InvalidIdentity> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@-".contains(&byte);
     if name.is_empty() || name.len() > USER_NAME_BYTES_MAX || !name.bytes().all(allowed) {
         return Err(InvalidIdentity::UserName {
@@ -199,7 +216,10 @@ mod tests {
         for role in [
             Role::Control,
             Role::Node(NodeId(Uuid::from_u128(8))),
-            Role::User("ops@example.org".to_owned()),
+            Role::User {
+                name: "ops@example.org".to_owned(),
+                role: UserRole::Operator,
+            },
         ] {
             let identity = Identity { cluster, role };
             assert_eq!(identity.to_string().parse(), Ok(identity));
@@ -224,8 +244,12 @@ mod tests {
                 cluster.hyphenated().to_string().to_uppercase() + "A"
             ),
             format!("flocker://{cluster}/user/"),
+            format!("flocker://{cluster}/user/a"),
             format!("flocker://{cluster}/user/a/b"),
-            format!("flocker://{cluster}/user/{}", "a".repeat(65)),
+            format!("flocker://{cluster}/user/admin/"),
+            format!("flocker://{cluster}/user/admin/a/b"),
+            format!("flocker://{cluster}/user/Admin/a"),
+            format!("flocker://{cluster}/user/admin/{}", "a".repeat(65)),
         ] {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");
         }

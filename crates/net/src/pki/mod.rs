@@ -4,6 +4,7 @@
 //! its peers' certificates. It opens no connection: [`crate::tls`] does.
 
 mod authority;
+mod certificate;
 mod files;
 mod identity;
 mod token;
@@ -13,8 +14,11 @@ pub use authority::{
     Authority, AuthorityError, CLOCK_SKEW_MAX, Issued, KeyAndRequest, NODE_VALIDITY, USER_VALIDITY,
     key_and_request,
 };
+pub use certificate::MemberCertificate;
 pub use files::{FileError, read_text, write_secret};
-pub use identity::{DNS_NAME, Identity, InvalidIdentity, Role, USER_NAME_BYTES_MAX};
+pub use identity::{
+    DNS_NAME, Identity, InvalidIdentity, Role, USER_NAME_BYTES_MAX, check_user_name,
+};
 pub use token::{
     Fingerprint, InvalidToken, JoinToken, TokenProof, TokenRecord, TokenRefused, fingerprint,
 };

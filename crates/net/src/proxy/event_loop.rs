@@ -143,7 +143,8 @@ impl Loop {
                 service,
                 generation,
             }) => self.gone(service, generation).await,
-            ControlEvent::Message(ToProxy::Heartbeat) => {}
+            // Who keeps the link has acted on what is said of certificates.
+            ControlEvent::Message(ToProxy::Access(_) | ToProxy::Heartbeat) => {}
         }
     }
 

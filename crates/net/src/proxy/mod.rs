@@ -31,7 +31,8 @@ pub use limits::ProxyLimits;
 pub use saved::SavedError;
 
 use crate::link::{Link, LinkLimits, LinkTarget, PROXY_PATH, run_with_reconnect};
-use crate::tls::{Credentials, TlsError};
+use crate::renewal::{CertificateKeeper, CertificatePlace, Turn};
+use crate::tls::{CredentialFiles, Credentials, RevocationsError, TlsError};
 use addresses::AddressKeeper;
 use event_loop::{Loop, Parts};
 use events::ControlEvent;
@@ -55,6 +56,8 @@ use tunnel::Tunnels;
 
 /// In the state directory: the process id of the newest proxy.
 const PID_FILE_NAME: &str = "proxy.pid";
+/// In the state directory: what control has said is revoked.
+const REVOKED_FILE_NAME: &str = "revoked.json";
 /// After relays were told to end, how long that may take, in milliseconds.
 const END_MS_MAX: u64 = 1_000;
 /// How long the last saving of routes may take at the end, in milliseconds.
@@ -71,6 +74,8 @@ pub struct ProxyConfig {
     pub control: SocketAddr,
     /// The node's certificate and key.
     pub credentials: Credentials,
+    /// The directory in which these are, to be renewed.
+    pub certificates: PathBuf,
     /// Where to listen for other proxies.
     pub tunnel_listen: SocketAddr,
     /// Where other proxies reach that; control tells them.
@@ -96,6 +101,9 @@ pub enum ProxyError {
         #[source]
         source: io::Error,
     },
+    /// It is not known what is revoked.
+    #[error("a proxy does not start without knowing whose certificates are revoked")]
+    Revoked(#[from] RevocationsError),
     /// The credentials cannot be used.
     #[error("cannot prepare TLS for tunnels")]
     Tls(#[source] Box<TlsError>),
@@ -121,6 +129,15 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError`] when it cannot start.
     pub async fn run(config: ProxyConfig, shutdown: CancellationToken) -> Result<(), ProxyError> {
+        let place = CertificatePlace {
+            control: config.control,
+            directory: config.certificates.clone(),
+            files: CredentialFiles::NODE,
+            revoked: config.state_directory.join(REVOKED_FILE_NAME),
+        };
+        let revocations = config.credentials.revocations();
+        revocations.load(&place.revoked)?;
+        let keeper = CertificateKeeper::new(config.credentials.clone(), place);
         let (events, control) = mpsc::channel(CONTROL_QUEUE_MAX);
         let target = LinkTarget {
             control: config.control,
@@ -130,9 +147,11 @@ impl Proxy {
         };
         let unlink = shutdown.child_token();
         let _unlink_at_the_end = unlink.clone().drop_guard();
-        let linked = tokio::spawn(keep_linked(target, events, unlink));
+        let linked = tokio::spawn(keep_linked(target, events, keeper.clone(), unlink));
+        let renewed = tokio::spawn(async move { keeper.run(Turn::Second).await });
         let served = serve(config, control, shutdown).await;
         linked.abort();
+        renewed.abort();
         served
     }
 }
@@ -141,10 +160,11 @@ impl Proxy {
 async fn keep_linked(
     target: LinkTarget,
     events: mpsc::Sender<ControlEvent>,
+    keeper: CertificateKeeper,
     unlink: CancellationToken,
 ) {
     let session = |mut link: Link<ProxyMessage, ToProxy>| {
-        let events = events.clone();
+        let (events, keeper) = (events.clone(), keeper.clone());
         async move {
             // Sending fails only when the loop has ended, and then the link ends too.
             let mut listening = events.send(ControlEvent::Linked(link.sender)).await.is_ok();
@@ -152,6 +172,10 @@ async fn keep_linked(
                 let Some(message) = link.receiver.recv().await else {
                     break;
                 };
+                if let ToProxy::Access(notice) = message {
+                    keeper.notice(notice);
+                    continue;
+                }
                 listening = events.send(ControlEvent::Message(message)).await.is_ok();
             }
             let _ = events.send(ControlEvent::Lost).await;

@@ -186,6 +186,7 @@ impl TestCluster {
             node: node(number),
             control: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             credentials: self.credentials(Role::Node(node(number))),
+            certificates: directory.to_owned(),
             tunnel_listen: tunnel,
             tunnel_address: tunnel,
             state_directory: directory.to_owned(),

@@ -19,10 +19,9 @@ use super::relay::{ByteStream, End, tune};
 use super::shared::Shared;
 use super::tunnels_ready::TunnelOpener;
 use crate::pki::{Identity, Role};
-use crate::tls::{self, ClientCertificates, Credentials, TlsError};
+use crate::tls::{self, ClientCertificates, Credentials, ServerTls, TlsError};
 use flocker_core::route::Origin;
 use flocker_types::ids::{ClusterId, ServiceId};
-use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
@@ -67,7 +66,7 @@ pub(crate) enum TunnelFailure {
 pub(crate) struct Tunnels {
     pub(crate) opener: Arc<TunnelOpener>,
     cluster: ClusterId,
-    server: Arc<ServerConfig>,
+    server: ServerTls,
 }
 
 impl Tunnels {
@@ -81,8 +80,8 @@ impl Tunnels {
     }
 
     /// Whether a peer may use our tunnels.
-    fn lets_in(&self, peer: Option<&Identity>) -> bool {
-        peer.is_some_and(|peer| peer.cluster == self.cluster && matches!(peer.role, Role::Node(_)))
+    fn lets_in(&self, peer: &Identity) -> bool {
+        peer.cluster == self.cluster && matches!(peer.role, Role::Node(_))
     }
 }
 
@@ -173,8 +172,8 @@ async fn serve_tunnel(
 ) {
     tune(&stream);
     let config = &shared.tunnels.server;
-    let stream = match tls::accept(stream, peer, config, TUNNEL_CONNECT_MS_MAX).await {
-        Ok((stream, identity)) if shared.tunnels.lets_in(identity.as_ref()) => stream,
+    let (stream, member) = match tls::accept(stream, peer, config, TUNNEL_CONNECT_MS_MAX).await {
+        Ok((stream, Some(member))) if shared.tunnels.lets_in(&member.identity) => (stream, member),
         Ok(_) => {
             tracing::warn!(%peer, "a tunnel was refused: its peer is no node of this cluster");
             return;
@@ -187,6 +186,9 @@ async fn serve_tunnel(
     tokio::select! {
         biased;
         () = shared.stopped.cancelled() => {}
+        () = config.revocations().until_covers(&member) => {
+            tracing::warn!(%peer, who = %member.identity.role, "a tunnel ends: its peer is revoked");
+        }
         answered = answer(&shared, Box::new(stream)) => {
             if let Err(error) = answered {
                 tracing::debug!(%peer, %error, "a tunnel broke before it was one");

@@ -10,7 +10,7 @@ use super::limits::{
 };
 use super::relay::{ByteStream, tune};
 use super::tunnel::{Request, TunnelFailure, ask};
-use crate::tls::{self, ConnectOptions, Credentials, Expect};
+use crate::tls::{self, ConnectOptions, Credentials, Expect, Guarded};
 use flocker_types::ids::NodeId;
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::client::TlsStream;
+
+/// A connection to another node's proxy, which ends when that node is revoked.
+type Tunnel = Guarded<tokio_rustls::client::TlsStream<TcpStream>>;
 
 /// Another node's proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +61,7 @@ enum Filling {
 #[derive(Debug)]
 struct Ready {
     since: Instant,
-    stream: TlsStream<TcpStream>,
+    stream: Tunnel,
 }
 
 impl Ready {
@@ -121,7 +123,7 @@ impl TunnelOpener {
         }
     }
 
-    async fn connect(&self, peer: Peer) -> Result<TlsStream<TcpStream>, TunnelFailure> {
+    async fn connect(&self, peer: Peer) -> Result<Tunnel, TunnelFailure> {
         let handshakes = Arc::clone(&self.shelves().entry(peer).or_default().handshakes);
         let limit = Duration::from_millis(TUNNEL_CONNECT_MS_MAX);
         let turn = timeout(limit, handshakes.acquire()).await;
@@ -135,7 +137,7 @@ impl TunnelOpener {
             .await
             .map_err(|error| TunnelFailure::Connect(Box::new(error)))?;
         tune(stream.get_ref().0);
-        Ok(stream)
+        Ok(Guarded::of_peer(stream, self.credentials.revocations())?)
     }
 
     fn take(&self, peer: Peer) -> Option<Ready> {
@@ -165,7 +167,7 @@ impl TunnelOpener {
     }
 
     /// Puts a tunnel on its shelf. Says whether there is room for another.
-    fn put(&self, peer: Peer, stream: TlsStream<TcpStream>) -> Room {
+    fn put(&self, peer: Peer, stream: Tunnel) -> Room {
         let mut shelves = self.shelves();
         let Some(shelf) = shelves.get_mut(&peer) else {
             return Room::None;

@@ -1,18 +1,17 @@
 //! Serving HTTP over TLS, as control does for its API and its links.
 //!
-//! Any tower service can be served; handlers find who is there as an `Option<Identity>` and
+//! Any tower service can be served; handlers find who is there as an `Option<MemberCertificate>` and
 //! [`PeerAddress`] among the request's extensions. It routes nothing and lets everybody in whom the
-//! TLS configuration lets in.
+//! TLS configuration lets in; connections of who is revoked later it ends.
 
 use crate::link::BoxError;
-use crate::pki::Identity;
-use crate::tls::{self, ALPN_HTTP2, HANDSHAKE_MS_MAX, TlsError};
+use crate::pki::{MemberCertificate, Role};
+use crate::tls::{self, ALPN_HTTP2, HANDSHAKE_MS_MAX, ServerTls, TlsError};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +70,7 @@ const ACCEPT_RETRY_MS: u64 = 50;
 /// Serves until cancelled; then lets requests under way end, within the limit, and returns.
 pub async fn serve_tls<S, B>(
     listener: TcpListener,
-    config: Arc<ServerConfig>,
+    tls: ServerTls,
     service: S,
     limits: ServeLimits,
     cancel: CancellationToken,
@@ -86,7 +85,7 @@ pub async fn serve_tls<S, B>(
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let entrance = Arc::new(Entrance {
-        config,
+        tls,
         limits,
         strangers: Semaphore::new(limits.strangers_max),
         cancel: cancel.clone(),
@@ -121,7 +120,7 @@ pub async fn serve_tls<S, B>(
 
 /// What all connections share.
 struct Entrance {
-    config: Arc<ServerConfig>,
+    tls: ServerTls,
     limits: ServeLimits,
     strangers: Semaphore,
     cancel: CancellationToken,
@@ -141,13 +140,18 @@ impl Entrance {
         let accepted = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return,
-            accepted = tls::accept(stream, peer, &self.config, limits.handshake_ms_max) => accepted,
+            accepted = tls::accept(stream, peer, &self.tls, limits.handshake_ms_max) => accepted,
         };
-        let (stream, identity) = match accepted {
+        let (stream, certificate) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => return report(&error),
         };
-        let (_place, time_max) = match &identity {
+        let revocations = self.tls.revocations();
+        // Who is revoked hears why, and gets no more room for that than a stranger.
+        let member = certificate
+            .clone()
+            .filter(|certificate| !revocations.covers(certificate));
+        let (_place, time_max) = match &member {
             Some(_) => (None, None),
             None => match self.strangers.try_acquire() {
                 Ok(place) => (
@@ -161,7 +165,7 @@ impl Entrance {
         };
         let service = service_fn(move |mut request: Request<Incoming>| {
             let extensions = request.extensions_mut();
-            extensions.insert::<Option<Identity>>(identity.clone());
+            extensions.insert::<Option<MemberCertificate>>(certificate.clone());
             extensions.insert(PeerAddress(peer));
             service.clone().oneshot(request)
         });
@@ -170,6 +174,9 @@ impl Entrance {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            who = self.until_revoked(member) => {
+                return tracing::warn!(%peer, %who, "a connection ends: its certificate is revoked");
+            }
             () = self.time_to_end(time_max) => {
                 connection.as_mut().graceful_shutdown();
                 let limit = Duration::from_millis(limits.shutdown_ms_max);
@@ -178,6 +185,17 @@ impl Entrance {
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection broke");
+        }
+    }
+
+    /// Waits until a member is revoked, and says who that is.
+    async fn until_revoked(&self, member: Option<MemberCertificate>) -> Role {
+        match member {
+            Some(member) => {
+                self.tls.revocations().until_covers(&member).await;
+                member.identity.role
+            }
+            None => std::future::pending().await,
         }
     }
 

@@ -1,7 +1,6 @@
 //! The server: who is there, both HTTP versions, its limit on connections, and its end.
 
 use super::*;
-use crate::pki::Role;
 use crate::testing::{ANY, Cluster, Server, user, within};
 use crate::tls::{ALPN_HTTP1, ClientCertificates, ConnectOptions, Expect, connect, connect_pinned};
 use axum::Router;
@@ -13,11 +12,11 @@ use hyper::client::conn::http1;
 use tokio::io::AsyncReadExt;
 
 async fn who(
-    Extension(identity): Extension<Option<Identity>>,
+    Extension(member): Extension<Option<MemberCertificate>>,
     Extension(PeerAddress(peer)): Extension<PeerAddress>,
 ) -> String {
     assert!(peer.ip().is_loopback());
-    identity.map_or("nobody".to_owned(), |identity| identity.to_string())
+    member.map_or("nobody".to_owned(), |member| member.identity.to_string())
 }
 
 async fn server(cluster: &Cluster, limits: ServeLimits) -> Server {

@@ -4,11 +4,12 @@
 //! whether that peer may come in is for its callers.
 
 use super::error::{PeerRefusal, TlsError};
-use super::{Credentials, provider};
-use crate::pki::Identity;
+use super::verify::LiveClients;
+use super::{Credentials, Revocations, provider};
+use crate::pki::MemberCertificate;
 use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::SingleCertAndKey;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,40 +30,58 @@ const PART_BYTES_MAX: u64 = 64 * 1024;
 /// Whether clients have to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// They have to, one of our cluster.
+    /// They have to, one of our cluster that is not revoked.
     Required,
-    /// They may come without, to join. One that they show must be of our cluster.
+    /// They may come without, to join. One that they show must be of our cluster. One that is revoked is
+    /// let in, to hear why it is refused: whoever serves has to ask [`ServerTls::revocations`].
     Optional,
+}
+
+/// What [`accept`] needs: made once, it follows the credentials when those are replaced.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    revocations: Revocations,
+}
+
+impl ServerTls {
+    /// What is revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+}
+
+/// Shows whatever certificate the credentials have at this moment.
+#[derive(Debug)]
+struct LiveCertificate(Credentials);
+
+impl ResolvesServerCert for LiveCertificate {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.certified_key())
+    }
 }
 
 /// A configuration for [`accept`].
 ///
 /// # Errors
-/// [`TlsError::Setup`] if the credentials cannot be used.
+/// [`TlsError::Setup`] if TLS cannot be set up.
 pub fn server_config(
     credentials: &Credentials,
     clients: ClientCertificates,
     alpn: &[&[u8]],
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(credentials.roots(), provider());
-    let builder = match clients {
-        ClientCertificates::Required => builder,
-        ClientCertificates::Optional => builder.allow_unauthenticated(),
-    };
-    let verifier = builder
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
+) -> Result<ServerTls, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(
-            credentials.certified_key(),
-        )));
+        .with_client_cert_verifier(Arc::new(LiveClients::new(credentials.clone(), clients)))
+        .with_cert_resolver(Arc::new(LiveCertificate(credentials.clone())));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     // Our clients do not resume sessions, so no tickets are sent and none are kept.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    Ok(ServerTls {
+        config: Arc::new(config),
+        revocations: credentials.revocations().clone(),
+    })
 }
 
 /// Does the handshake on a connection that was accepted, and says who is there. `None` only with
@@ -73,13 +92,13 @@ pub fn server_config(
 pub async fn accept(
     stream: TcpStream,
     peer: SocketAddr,
-    config: &Arc<ServerConfig>,
+    tls: &ServerTls,
     handshake_ms_max: u64,
-) -> Result<(TlsStream<TcpStream>, Option<Identity>), TlsError> {
+) -> Result<(TlsStream<TcpStream>, Option<MemberCertificate>), TlsError> {
     stream
         .set_nodelay(true)
         .map_err(|source| TlsError::Handshake { peer, source })?;
-    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     // Boxed: a handshake's state is large, and callers should not carry it about.
     let accepting = Box::pin(accepting.into_fallible());
     let stream = timeout(Duration::from_millis(handshake_ms_max), accepting)
@@ -98,14 +117,14 @@ pub async fn accept(
         .1
         .peer_certificates()
         .and_then(<[_]>::first);
-    let identity = certificate
-        .map(Identity::from_certificate)
+    let certificate = certificate
+        .map(MemberCertificate::read)
         .transpose()
         .map_err(|error| TlsError::Refused {
             peer,
             refusal: PeerRefusal::NoIdentity(error),
         })?;
-    Ok((stream, identity))
+    Ok((stream, certificate))
 }
 
 /// Closes the connection of a client that was refused so that it hears why. It may have sent

@@ -6,7 +6,7 @@
 use super::error::TlsError;
 use super::verify::IdentityVerifier;
 use super::{Credentials, Expect, provider};
-use crate::pki::{DNS_NAME, Fingerprint};
+use crate::pki::{DNS_NAME, Fingerprint, MemberCertificate};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
@@ -67,6 +67,13 @@ pub async fn connect_pinned(
     options: ConnectOptions<'_>,
 ) -> Result<TlsStream<TcpStream>, TlsError> {
     handshake(peer, IdentityVerifier::pinned(authority), None, options).await
+}
+
+/// The certificate that the other end of a connection of ours has shown; none only for one that is not of
+/// a member.
+pub fn peer_certificate(stream: &TlsStream<TcpStream>) -> Option<MemberCertificate> {
+    let shown = stream.get_ref().1.peer_certificates()?;
+    MemberCertificate::read(shown.first()?).ok()
 }
 
 async fn handshake(

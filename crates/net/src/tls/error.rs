@@ -73,6 +73,9 @@ pub enum PeerRefusal {
         /// How long until then, in words.
         ahead: String,
     },
+    /// An admin has revoked it.
+    #[error("its certificate is revoked")]
+    Revoked,
     /// It belongs to another cluster, or to none.
     #[error("its certificate was not issued by this cluster's authority")]
     UnknownAuthority,
@@ -112,6 +115,7 @@ impl PeerRefusal {
             Self::NotYetValid { .. } => {
                 "compare the clocks of both machines and set the one that is wrong"
             }
+            Self::Revoked => "it is not to be talked to until it has a new certificate",
             Self::UnknownAuthority => {
                 "check the address: it may belong to another cluster, or to another program"
             }
@@ -224,6 +228,7 @@ fn refusal(error: &CertificateError) -> PeerRefusal {
         CertificateError::NotValidYetContext { time, not_before } => PeerRefusal::NotYetValid {
             ahead: duration_text(not_before.as_secs().saturating_sub(time.as_secs())),
         },
+        CertificateError::Revoked => PeerRefusal::Revoked,
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             PeerRefusal::UnknownAuthority
         }
@@ -257,10 +262,10 @@ fn alert_text(alert: AlertDescription) -> Option<String> {
         AlertDescription::CertificateExpired => {
             "our certificate has expired, or is not valid yet, by its clock"
         }
+        AlertDescription::CertificateRevoked => "our certificate is revoked",
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
         | AlertDescription::AccessDenied
         | AlertDescription::DecryptError => "our certificate is not valid there",
         _ => return None,

@@ -7,13 +7,17 @@ mod accept;
 mod connect;
 mod credentials;
 mod error;
+mod guarded;
+mod revoked;
 mod verify;
 mod watched;
 
-pub use accept::{ClientCertificates, HANDSHAKE_MS_MAX, accept, server_config};
-pub use connect::{CONNECT_MS_MAX, ConnectOptions, connect, connect_pinned};
+pub use accept::{ClientCertificates, HANDSHAKE_MS_MAX, ServerTls, accept, server_config};
+pub use connect::{CONNECT_MS_MAX, ConnectOptions, connect, connect_pinned, peer_certificate};
 pub use credentials::{CredentialFiles, Credentials, CredentialsError};
 pub use error::{PeerRefusal, TlsError};
+pub(crate) use guarded::Guarded;
+pub use revoked::{Revocations, RevocationsError};
 pub use verify::Expect;
 pub(crate) use watched::{LastWord, Watched};
 

@@ -22,10 +22,10 @@ async fn serve_one(
     let config = server_config(credentials, clients, &[]).unwrap();
     let task = tokio::spawn(async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        let (mut stream, identity) = accept(stream, peer, &config, HANDSHAKE_MS_MAX).await?;
+        let (mut stream, member) = accept(stream, peer, &config, HANDSHAKE_MS_MAX).await?;
         stream.write_all(b"!").await.unwrap();
         stream.shutdown().await.unwrap();
-        Ok(identity)
+        Ok(member.map(|member| member.identity))
     });
     (address, task)
 }

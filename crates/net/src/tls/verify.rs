@@ -1,17 +1,21 @@
 //! Whether a server is the one that was meant: its chain, its dates, and its identity.
 //!
-//! Used by the connecting side only. It replaces the comparison of DNS names by the comparison of
-//! identities; everything else is done as for any certificate.
+//! And whether a client is a member that was not revoked. For servers it replaces the comparison of DNS
+//! names by the comparison of identities; everything else is done as for any certificate.
 
 use super::error::{PeerRefusal, describe};
-use super::{Credentials, provider};
-use crate::pki::{Fingerprint, Identity, Role, fingerprint};
+use super::{ClientCertificates, Credentials, Revocations, provider};
+use crate::pki::{Fingerprint, Identity, MemberCertificate, Role, fingerprint};
 use flocker_types::ids::NodeId;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 
@@ -40,6 +44,7 @@ pub(super) enum Trust {
     Member {
         roots: Arc<RootCertStore>,
         expected: Identity,
+        revocations: Revocations,
     },
     /// Control of the cluster whose authority has this fingerprint.
     Pinned(Fingerprint),
@@ -60,6 +65,7 @@ impl IdentityVerifier {
                 cluster: credentials.identity().cluster,
                 role: expect.role(),
             },
+            revocations: credentials.revocations().clone(),
         })
     }
 
@@ -101,8 +107,13 @@ impl ServerCertVerifier for IdentityVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let own = match &self.trust {
-            Trust::Member { roots, expected } => {
+            Trust::Member {
+                roots,
+                expected,
+                revocations,
+            } => {
                 self.check_chain(certificate, others, roots, now)?;
+                check_not_revoked(certificate, revocations)?;
                 Some(expected)
             }
             Trust::Pinned(authority) => {
@@ -158,6 +169,85 @@ impl ServerCertVerifier for IdentityVerifier {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+fn check_not_revoked(
+    certificate: &CertificateDer<'_>,
+    revocations: &Revocations,
+) -> Result<(), rustls::Error> {
+    let member = MemberCertificate::read(certificate)
+        .map_err(|error| refuse(PeerRefusal::NoIdentity(error)))?;
+    match revocations.covers(&member) {
+        true => Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)),
+        false => Ok(()),
+    }
+}
+
+/// Verifies clients by what the credentials trust at this moment.
+#[derive(Debug)]
+pub(super) struct LiveClients {
+    credentials: Credentials,
+    clients: ClientCertificates,
+}
+
+impl LiveClients {
+    pub(super) fn new(credentials: Credentials, clients: ClientCertificates) -> Self {
+        Self {
+            credentials,
+            clients,
+        }
+    }
+}
+
+impl ClientCertVerifier for LiveClients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients == ClientCertificates::Required
+    }
+
+    // Members have one certificate and need no help in choosing it.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verifier = self.credentials.client_verifier();
+        let verified = verifier.verify_client_cert(certificate, others, now)?;
+        if self.clients == ClientCertificates::Required {
+            check_not_revoked(certificate, self.credentials.revocations())?;
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = self.credentials.client_verifier();
+        verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = self.credentials.client_verifier();
+        verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.credentials
+            .client_verifier()
+            .supported_verify_schemes()
     }
 }
 

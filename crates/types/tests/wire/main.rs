@@ -55,7 +55,7 @@ fn agent_to_control() {
 fn control_to_agent() {
     let lines = there_and_back(&links::to_agent());
     insta::assert_snapshot!("control_to_agent", lines);
-    assert_eq!(kinds(&lines).len(), 8);
+    assert_eq!(kinds(&lines).len(), 9);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn proxy_to_control() {
 fn control_to_proxy() {
     let lines = there_and_back(&links::to_proxy());
     insta::assert_snapshot!("control_to_proxy", lines);
-    assert_eq!(kinds(&lines).len(), 4);
+    assert_eq!(kinds(&lines).len(), 5);
 }
 
 #[test]

@@ -384,7 +384,7 @@ impl World {
         let routes = match message {
             ToProxy::Route(route) => vec![route],
             ToProxy::Welcome { routes } => routes,
-            ToProxy::Gone { .. } | ToProxy::Heartbeat => Vec::new(),
+            ToProxy::Gone { .. } | ToProxy::Access(_) | ToProxy::Heartbeat => Vec::new(),
         };
         for route in routes {
             let (service, generation) = (route.service.clone(), route.generation);

@@ -187,7 +187,7 @@ fn a_restarted_proxy_is_found_again_though_tunnels_to_the_old_one_were_kept_read
 #[test]
 fn whoever_is_no_node_of_the_cluster_gets_no_tunnel() {
     let nodes = TwoNodes::new();
-    let user = nodes.cluster.credentials(Role::User("eve".to_owned()));
+    let user = nodes.cluster.credentials(crate::testing::user());
     let stranger = TestCluster::new().credentials(Role::Node(node(1)));
     nodes.run(async |_, mut b| {
         b.apply(route("web", 1, 80, serving(2, B, CONTAINER))).await;

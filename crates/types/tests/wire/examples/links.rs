@@ -4,6 +4,7 @@ use super::{
     bare_label, checksum, cluster, copy, failure, full_spec, label, node, plain_spec, service,
     snapshot, task_id, volume_id,
 };
+use flocker_types::access::{AccessNotice, Revocation, Revoked};
 use flocker_types::api::{LogLine, LogStream};
 use flocker_types::ids::{BootId, Epoch, Generation};
 use flocker_types::link::{
@@ -243,6 +244,21 @@ fn wants() -> Vec<Want> {
     ]
 }
 
+fn revoked() -> AccessNotice {
+    let revocation = |whom| Revocation {
+        whom,
+        until: UnixMs(1_800_000_000_000),
+        by: "ops".to_owned(),
+    };
+    AccessNotice::Revoked {
+        revocations: vec![
+            revocation(Revoked::Node(node(1))),
+            revocation(Revoked::User("ann".to_owned())),
+            revocation(Revoked::Serial("6a0c".to_owned())),
+        ],
+    }
+}
+
 fn directive(want: Want) -> Directive {
     Directive {
         service: service(),
@@ -297,6 +313,8 @@ pub(crate) fn to_agent() -> Vec<ToAgent> {
             follow: Follow::No,
         },
         ToAgent::LogsEnd { request: 8 },
+        ToAgent::Access(revoked()),
+        ToAgent::Access(AccessNotice::Renew),
         ToAgent::Heartbeat,
     ]);
     messages
@@ -360,6 +378,7 @@ pub(crate) fn to_proxy() -> Vec<ToProxy> {
             service: service(),
             generation: Generation(10),
         },
+        ToProxy::Access(revoked()),
         ToProxy::Heartbeat,
     ]
 }
