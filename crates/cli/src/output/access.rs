@@ -96,7 +96,7 @@ mod tests {
             user("ann", None),
             user("bob", Some(UnixMs(1_800_000_060_000))),
         ];
-        insta::assert_snapshot!(users(&all, Style::Plain), @"");
+        insta::assert_snapshot!(users(&all, Style::Plain));
     }
 
     #[test]
@@ -119,6 +119,6 @@ mod tests {
             ],
             oldest: Some(UnixMs(1_700_000_000_000)),
         };
-        insta::assert_snapshot!(audit(&view, Style::Plain), @"");
+        insta::assert_snapshot!(audit(&view, Style::Plain));
     }
 }

@@ -10,6 +10,7 @@
     reason = "all of this is a test: it fails by panicking and prints what it measured"
 )]
 
+mod access;
 mod crash;
 mod known_failures;
 mod long;
