@@ -3,8 +3,9 @@
 //! The loop writes it before it carries out what follows from a change. It never interprets it.
 
 use flocker_core::agent::Ledger;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a ledger is kept.
@@ -61,7 +62,8 @@ impl LedgerFile {
 
     fn replace(&self, ledger: &Ledger) -> std::io::Result<()> {
         let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
+        // Descriptions of services have secrets in them.
+        let mut file = private_file(&new)?;
         file.write_all(&serde_json::to_vec(ledger)?)?;
         file.sync_all()?;
         std::fs::rename(&new, &self.path)?;
@@ -70,6 +72,19 @@ impl LedgerFile {
             None => Ok(()),
         }
     }
+}
+
+/// A file that only its owner may read, new whatever was there.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]

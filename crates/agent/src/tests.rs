@@ -11,23 +11,30 @@ use crate::watch::Watcher;
 use flocker_core::agent::{Event, Job, JobId, JobOutcome};
 use flocker_net::link::LinkLimits;
 use flocker_net::pki::{Authority, Identity, NODE_VALIDITY, Role};
-use flocker_net::tls::Credentials;
+use flocker_net::tls::{ConnectOptions, Credentials, Expect, connect};
 use flocker_runtime::{ImageInfo, Runtime};
+use flocker_storage::stream::{FrameReader, FrameWriter};
 use flocker_storage::{StorageErrorKind, VolumeStore};
 use flocker_testkit::fakes::{FakeRuntime, FakeVolumeStore, Fault, RuntimeCall, StorageCall};
+use flocker_types::access::{Revocation, Revoked, UserRole};
 use flocker_types::app::{ServiceSpec, VolumeMount};
 use flocker_types::ids::{
     ApplicationName, ClusterId, Epoch, NodeId, OperationId, ServiceId, SnapshotName, TaskId,
     VolumeId, VolumeName,
 };
+use flocker_types::stream::StreamRequest;
 use flocker_types::task::{
     ContainerSpec, CopyVolume, Failure, Peer, Retry, TaskOutcome, VolumeClaim,
 };
+use flocker_types::time::UnixMs;
 use flocker_types::volume::{Role as VolumeRole, StorageKind, VolumeLabel};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -72,19 +79,19 @@ fn image() -> ImageInfo {
     }
 }
 
+fn credentials(authority: &Authority, role: Role) -> Credentials {
+    let identity = Identity {
+        cluster: cluster(),
+        role,
+    };
+    let issued = authority.issue(&identity, NODE_VALIDITY).unwrap();
+    let pem = authority.certificate_pem();
+    Credentials::from_pem(&issued.certificate_pem, &issued.key_pem, pem).unwrap()
+}
+
 impl TestNode {
     async fn new(authority: &Authority, number: u128) -> Self {
         let id = NodeId(Uuid::from_u128(number));
-        let identity = Identity {
-            cluster: cluster(),
-            role: Role::Node(id),
-        };
-        let issued = authority.issue(&identity, NODE_VALIDITY).unwrap();
-        let credentials = Credentials::from_pem(
-            &issued.certificate_pem,
-            &issued.key_pem,
-            authority.certificate_pem(),
-        );
         let config = AgentConfig {
             cluster: cluster(),
             node: id,
@@ -92,7 +99,7 @@ impl TestNode {
             node_address: Ipv4Addr::LOCALHOST,
             stream_listen: (Ipv4Addr::LOCALHOST, 0).into(),
             control: (Ipv4Addr::LOCALHOST, 1).into(),
-            credentials: credentials.unwrap(),
+            credentials: credentials(authority, Role::Node(id)),
             certificates: "/nowhere".into(),
             state_dir: "/nowhere".into(),
             pool: "auto".parse().unwrap(),
@@ -267,6 +274,58 @@ async fn a_node_that_is_not_the_expected_one_gets_nothing() {
     };
     let failure = a.job(copy_job(wrong, "s1")).await.unwrap_err();
     assert!(failure.message.contains("expected"), "{failure}");
+}
+
+type Ends = (
+    FrameReader<ReadHalf<TlsStream<TcpStream>>>,
+    FrameWriter<WriteHalf<TlsStream<TcpStream>>>,
+);
+
+/// A connection to a node's stream listener with any certificate.
+async fn knock(to: Peer, credentials: &Credentials) -> Option<Ends> {
+    let expect = Expect::Node(to.node);
+    let connected = connect(to.address, credentials, &expect, ConnectOptions::default()).await;
+    let (reader, writer) = split(connected.ok()?);
+    Some((
+        FrameReader::new(reader, LIMIT),
+        FrameWriter::new(writer, LIMIT),
+    ))
+}
+
+async fn is_answered((reader, writer): &mut Ends) -> bool {
+    let volume = volume();
+    let asked = writer.request(&StreamRequest::Ask { volume }).await;
+    asked.is_ok() && reader.reply().await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_node_or_is_revoked_gets_no_stream_and_loses_those_that_are_open() {
+    let authority = Authority::create(cluster()).unwrap();
+    let a = TestNode::new(&authority, 1).await;
+    let user = Role::User {
+        name: "eve".to_owned(),
+        role: UserRole::Admin,
+    };
+    for role in [user, Role::Control] {
+        let credentials = credentials(&authority, role);
+        let mut ends = knock(a.peer, &credentials).await.unwrap();
+        assert!(!is_answered(&mut ends).await);
+    }
+    let id = NodeId(Uuid::from_u128(2));
+    let theirs = credentials(&authority, Role::Node(id));
+    let mut open = knock(a.peer, &theirs).await.unwrap();
+    assert!(is_answered(&mut open).await);
+    let revocation = Revocation {
+        whom: Revoked::Node(id),
+        until: UnixMs(u64::MAX),
+        by: "ops".to_owned(),
+    };
+    a.node.config.credentials.revocations().add(&[revocation]);
+    assert!(open.0.reply().await.is_err(), "it is cut while it is quiet");
+    match knock(a.peer, &theirs).await {
+        None => {}
+        Some(mut ends) => assert!(!is_answered(&mut ends).await),
+    }
 }
 
 fn service() -> ServiceId {

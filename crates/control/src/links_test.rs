@@ -6,7 +6,7 @@ use crate::shell::{Core, Handle, Keeper, Shell};
 use flocker_core::cluster::TokenRecord;
 use flocker_core::control::{Command, Event, Output, Request, Response, Session};
 use flocker_net::link::{Link, LinkLimits, PROXY_PATH, connect};
-use flocker_net::pki::{Authority, Identity, NODE_VALIDITY, Role};
+use flocker_net::pki::{Authority, Identity, NODE_VALIDITY, Role, Sealer};
 use flocker_net::serve::{ServeLimits, serve_tls};
 use flocker_net::tls::{ALPN_HTTP2, ClientCertificates, Credentials, server_config};
 use flocker_store::MemoryStore;
@@ -110,6 +110,7 @@ async fn serve(links: LinkLimits) -> Served {
         authority: Arc::new(authority),
         credentials: control,
         validity: NODE_VALIDITY,
+        sealer: Sealer::create().unwrap(),
         audit: AuditLog::open(directory.path()).unwrap(),
     };
     let api = Api::new(handle.clone(), office, facts, links, stop.clone());

@@ -10,7 +10,7 @@ use crate::init::{InitError, issue_for_control};
 use crate::shell::{KeepError, Keeper, LoadError, Shell, wall_clock};
 use flocker_core::cluster::State;
 use flocker_core::control::Control;
-use flocker_net::pki::{Authority, AuthorityError};
+use flocker_net::pki::{Authority, AuthorityError, NoRandomness, Sealer};
 use flocker_net::renewal::{Turn, is_due, look_ms};
 use flocker_net::serve::serve_tls;
 use flocker_net::tls::{
@@ -45,6 +45,9 @@ pub enum ControlError {
     /// Nothing could be written down that is asked for.
     #[error("control does not start without its audit log")]
     Audit(#[from] AuditError),
+    /// No key for what it seals. Trying again may help.
+    #[error("control could not make a key")]
+    Key(#[from] NoRandomness),
     /// TLS.
     #[error("control cannot serve TLS")]
     Tls(#[from] TlsError),
@@ -89,6 +92,7 @@ pub struct Bound {
     authority: Authority,
     credentials: Credentials,
     audit: AuditLog,
+    sealer: Sealer,
     keeper: Keeper,
     state: State,
 }
@@ -136,6 +140,7 @@ impl Bound {
         let revoked: Vec<_> = state.revocations.values().cloned().collect();
         credentials.revocations().add(&revoked);
         let audit = AuditLog::open(&files.audit())?;
+        let sealer = Sealer::create()?;
         let listen_error = |source| ControlError::Listen {
             address: config.api_listen,
             source,
@@ -151,6 +156,7 @@ impl Bound {
             authority,
             credentials,
             audit,
+            sealer,
             keeper,
             state,
         })
@@ -189,6 +195,7 @@ impl Bound {
             authority,
             credentials: self.credentials,
             validity,
+            sealer: self.sealer,
             audit: self.audit,
         };
         let api = Api::new(handle, office, facts, self.config.link, stop.clone());

@@ -7,9 +7,10 @@ use flocker_types::ids::SnapshotName;
 use flocker_types::time::UnixMs;
 use flocker_types::volume::{Checksum, Role, Snapshot, VolumeCopy, VolumeLabel};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -123,7 +124,13 @@ pub(crate) fn read(directory: &Path) -> io::Result<Option<StoredCopy>> {
 pub(crate) fn write(directory: &Path, stored: &StoredCopy, flush: Flush) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(stored).map_err(io::Error::other)?;
     let temporary = directory.join(TEMPORARY_FILE);
-    let mut file = File::create(&temporary)?;
+    // The description of a service has secrets in it.
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(&text)?;
     match flush {
         Flush::Label => file.sync_all()?,

@@ -4,6 +4,7 @@
 //! them. Values here are already valid: whoever makes one has checked names, ports and paths.
 
 use crate::ids::{ApplicationName, ServiceId, ServiceName, VolumeName};
+use crate::secret::SecretText;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,9 @@ pub struct ServiceSpec {
     /// Environment variables, beside those that links add. These win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Environment variables whose values nobody is to see; none of them is in `environment` too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_environment: BTreeMap<String, SecretText>,
     /// Ports published on every node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
@@ -77,6 +81,7 @@ impl ServiceSpec {
             image: image.into(),
             command: None,
             environment: BTreeMap::new(),
+            secret_environment: BTreeMap::new(),
             ports: Vec::new(),
             expose: BTreeSet::new(),
             links: Vec::new(),
@@ -89,6 +94,13 @@ impl ServiceSpec {
             stop_grace_ms: STOP_GRACE_DEFAULT_MS,
             depends_on: BTreeMap::new(),
             pause_budget_ms: PAUSE_BUDGET_DEFAULT_MS,
+        }
+    }
+
+    /// Takes the values of secret variables away, for people.
+    pub fn hide_secrets(&mut self) {
+        for value in self.secret_environment.values_mut() {
+            *value = SecretText::Hidden;
         }
     }
 }

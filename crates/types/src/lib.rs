@@ -13,6 +13,7 @@ pub mod link;
 pub mod operation;
 pub mod plan;
 pub mod route;
+pub mod secret;
 pub mod stream;
 pub mod task;
 pub mod time;

@@ -37,9 +37,13 @@ impl Wish<'_> {
     /// Link variables first: the service's own environment wins.
     fn environment(&self) -> Vec<(String, String)> {
         let links = self.container.link_environment.iter().cloned();
-        let own = self.container.spec.environment.clone();
+        let spec = &self.container.spec;
+        let secret = spec.secret_environment.iter();
+        let secret =
+            secret.filter_map(|(name, value)| Some((name.clone(), value.reveal()?.to_owned())));
         links
-            .chain(own)
+            .chain(spec.environment.clone())
+            .chain(secret)
             .collect::<BTreeMap<_, _>>()
             .into_iter()
             .collect()

@@ -40,6 +40,7 @@ mod issue;
 mod join;
 mod orders;
 mod refusal;
+mod secrets;
 mod streams;
 mod subject;
 mod views;
@@ -61,7 +62,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use extract::Node;
 use flocker_net::link::{self, AGENT_PATH, LinkLimits, PROXY_PATH};
-use flocker_net::pki::Authority;
+use flocker_net::pki::{Authority, Sealer};
 use flocker_net::tls::Credentials;
 use flocker_types::access::UserRole;
 use flocker_types::api::ErrorCode;
@@ -105,6 +106,8 @@ pub(crate) struct Api {
     /// For how long certificates are issued.
     validity: Duration,
     certificates: NodeCertificates,
+    /// For secrets in plans.
+    sealer: Sealer,
     audit: AuditLog,
     facts: ClusterFacts,
     links: LinkLimits,
@@ -121,6 +124,8 @@ pub(crate) struct Office {
     pub(crate) credentials: Credentials,
     /// For how long certificates are issued.
     pub(crate) validity: Duration,
+    /// For secrets in plans.
+    pub(crate) sealer: Sealer,
     /// Where requests are written down.
     pub(crate) audit: AuditLog,
 }
@@ -139,6 +144,7 @@ impl Api {
             credentials: office.credentials,
             validity: office.validity,
             certificates: NodeCertificates::default(),
+            sealer: office.sealer,
             audit: office.audit,
             facts,
             links,

@@ -2,7 +2,7 @@
 
 use super::extract::{Body, User};
 use super::refusal::Refusal;
-use super::{ANSWER_MS_MAX, Api, subject};
+use super::{ANSWER_MS_MAX, Api, secrets, subject};
 use crate::shell::unexpected;
 use axum::Json;
 use axum::extract::State;
@@ -51,8 +51,12 @@ pub(super) async fn plan(
     user: User,
     Body(request): Body<PlanRequest>,
 ) -> Result<Json<Plan>, Refusal> {
+    secrets::check_given(&request.application)?;
     match api.ask(&user, Request::Plan(Box::new(request))).await? {
-        Response::Plan(plan) => Ok(Json(*plan)),
+        Response::Plan(mut plan) => {
+            secrets::seal(&api, &mut plan)?;
+            Ok(Json(*plan))
+        }
         other => Err(unexpected(&other).into()),
     }
 }
@@ -64,8 +68,9 @@ pub(super) async fn plan(
 pub(super) async fn deploy(
     State(api): State<Arc<Api>>,
     user: User,
-    Body(request): Body<DeployRequest>,
+    Body(mut request): Body<DeployRequest>,
 ) -> StartedAnswer {
+    secrets::open(&api, &mut request.plan)?;
     api.start(&user, Request::Deploy(Box::new(request))).await
 }
 

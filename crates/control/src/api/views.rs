@@ -2,7 +2,7 @@
 
 use super::extract::{Certificate, PathOf, User};
 use super::refusal::Refusal;
-use super::{Api, OPERATION_END_MS_MAX, expiry};
+use super::{Api, OPERATION_END_MS_MAX, expiry, secrets};
 use crate::shell::unexpected;
 use axum::Json;
 use axum::extract::State;
@@ -41,6 +41,7 @@ pub(super) async fn status(
 ) -> Result<Json<ClusterView>, Refusal> {
     match api.ask(&user, Request::Status).await? {
         Response::Status(mut view) => {
+            secrets::hide(&mut view);
             view.certificates = expiry::certificates(&api, &view, &own);
             Ok(Json(*view))
         }
@@ -73,7 +74,10 @@ pub(super) async fn operation_end(
 
 fn operation_in(response: Response) -> Result<Json<OperationView>, Refusal> {
     match response {
-        Response::Operation(view) => Ok(Json(*view)),
+        Response::Operation(mut view) => {
+            secrets::hide_operation(&mut view);
+            Ok(Json(*view))
+        }
         other => Err(unexpected(&other).into()),
     }
 }

@@ -1,7 +1,8 @@
 //! Users, revocation, renewal, and what is written down of all that.
 
 use crate::cluster::{Cluster, LIMIT, join_request, refusal};
-use crate::fake::{self, Obedient};
+use crate::fake::{self, AgentLink, Obedient, ProxyLink};
+use flocker_control::StateDirectory;
 use flocker_net::client::{ApiClient, ClientError};
 use flocker_net::link::{AGENT_PATH, LinkError, LinkLimits, PROXY_PATH, connect};
 use flocker_net::pki::{MemberCertificate, Role, key_and_request};
@@ -11,9 +12,14 @@ use flocker_types::access::{
     RenewRequest, RevokeRequest, Revoked, UserRecord, UserRole,
 };
 use flocker_types::api::{
-    ClusterView, ErrorCode, JoinResponse, MoveRequest, TokenRequest, TokenResponse,
+    ClusterView, DeployRequest, ErrorCode, JoinResponse, MoveRequest, OperationView, PlanRequest,
+    Started, TokenRequest, TokenResponse,
 };
+use flocker_types::app::{Application, Placement, ServiceSpec};
+use flocker_types::ids::{ApplicationName, ServiceName};
 use flocker_types::link::{AgentMessage, ToAgent, ToProxy};
+use flocker_types::plan::Plan;
+use flocker_types::secret::SecretText;
 
 /// A user who was let in by control, and the certificate.
 async fn let_in(
@@ -129,25 +135,32 @@ async fn a_renewed_certificate_has_the_same_name_and_role_and_another_key() {
     assert!(view.certificates.iter().all(|c| c.warning.is_none()));
 }
 
+/// The links of the first node's agent and proxy, which are welcome.
+async fn linked(cluster: &Cluster, credentials: &Credentials) -> (AgentLink, ProxyLink) {
+    let mut agent = fake::agent_link(cluster, credentials).await;
+    let hello = fake::agent_hello(cluster.id, cluster.first);
+    agent.sender.send(hello).await.unwrap();
+    let welcome = fake::next(&mut agent).await;
+    assert!(
+        matches!(welcome, Some(ToAgent::Welcome { .. })),
+        "{welcome:?}"
+    );
+    let mut proxy = fake::proxy_link(cluster, credentials).await;
+    let hello = fake::proxy_hello(cluster.id, cluster.first);
+    proxy.sender.send(hello).await.unwrap();
+    let welcome = fake::next(&mut proxy).await;
+    assert!(
+        matches!(welcome, Some(ToProxy::Welcome { .. })),
+        "{welcome:?}"
+    );
+    (agent, proxy)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_nodes_links_are_closed_and_it_comes_back_by_a_token_of_its_own() {
     let cluster = Cluster::start().await;
     let credentials = cluster.node_credentials(cluster.first);
-    let mut agent = fake::agent_link(&cluster, &credentials).await;
-    let hello = fake::agent_hello(cluster.id, cluster.first);
-    agent.sender.send(hello.clone()).await.unwrap();
-    assert!(matches!(
-        fake::next(&mut agent).await,
-        Some(ToAgent::Welcome { .. })
-    ));
-    let mut proxy = fake::proxy_link(&cluster, &credentials).await;
-    let proxy_hello = fake::proxy_hello(cluster.id, cluster.first);
-    proxy.sender.send(proxy_hello).await.unwrap();
-    assert!(matches!(
-        fake::next(&mut proxy).await,
-        Some(ToProxy::Welcome { .. })
-    ));
-
+    let (mut agent, mut proxy) = linked(&cluster, &credentials).await;
     let ops = cluster.client();
     let renew = RenewNodesRequest { node: None };
     let () = ops.post("/v1/nodes/renew", &renew).await.unwrap();
@@ -166,26 +179,32 @@ async fn a_revoked_nodes_links_are_closed_and_it_comes_back_by_a_token_of_its_ow
         let Err(LinkError::Refused { reason, .. }) = refused else {
             panic!("{refused:?}");
         };
-        assert!(
-            reason.contains("revoked") && reason.contains("--again"),
-            "{reason}"
-        );
+        assert!(reason.contains("revoked"), "{reason}");
+        assert!(reason.contains("--again"), "{reason}");
     }
     let view = cluster.status().await;
-    let of_node = view.certificates.iter().find(|c| c.whose == "node n1");
-    assert!(
-        of_node
-            .unwrap()
-            .warning
-            .as_ref()
-            .unwrap()
-            .contains("revoked")
-    );
+    let mut all = view.certificates.iter();
+    let of_node = all.find(|one| one.whose == "node n1").unwrap();
+    assert!(of_node.warning.as_ref().unwrap().contains("revoked"));
 
+    let again = joined_again(&cluster).await;
+    let (mut agent, _proxy) = linked(&cluster, &again).await;
+    // Whoever connects hears what is revoked.
+    let told = fake::next(&mut agent).await;
+    let Some(ToAgent::Access(AccessNotice::Revoked { revocations })) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(revocations[0].whom, Revoked::Node(cluster.first));
+    assert_eq!(revocations[0].by, "ops");
+}
+
+/// A new certificate for the first node, by a token that is good for nobody else.
+async fn joined_again(cluster: &Cluster) -> Credentials {
     let request = TokenRequest {
         valid_ms: 60_000,
         node: Some("n1".to_owned()),
     };
+    let ops = cluster.client();
     let token: TokenResponse = ops.post("/v1/tokens", &request).await.unwrap();
     let token = token.token.parse().unwrap();
     let (status, error) = refusal(cluster.join(&token, "n2", 2).await);
@@ -196,20 +215,7 @@ async fn a_revoked_nodes_links_are_closed_and_it_comes_back_by_a_token_of_its_ow
     let pinned = ApiClient::pinned(cluster.address, token.authority);
     let joined: JoinResponse = pinned.post("/v1/join", &join).await.unwrap();
     assert_eq!(joined.node, cluster.first);
-    let new = Credentials::from_pem(&joined.certificate, &key.key_pem, &joined.authority).unwrap();
-    let mut agent = fake::agent_link(&cluster, &new).await;
-    agent.sender.send(hello).await.unwrap();
-    assert!(matches!(
-        fake::next(&mut agent).await,
-        Some(ToAgent::Welcome { .. })
-    ));
-    // Whoever connects hears what is revoked.
-    let Some(ToAgent::Access(AccessNotice::Revoked { revocations })) = fake::next(&mut agent).await
-    else {
-        panic!("it was not told");
-    };
-    assert_eq!(revocations[0].whom, Revoked::Node(cluster.first));
-    assert_eq!(revocations[0].by, "ops");
+    Credentials::from_pem(&joined.certificate, &key.key_pem, &joined.authority).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,4 +284,70 @@ async fn what_is_changed_and_what_is_refused_is_written_down_and_nothing_secret(
     assert!(reason.contains("needs the role operator"), "{reason}");
     let late = audit(&cluster, "&since=99999999999999").await;
     assert!(late.records.is_empty());
+}
+
+/// A service with a marked secret, as a manifest asks for it.
+fn with_secret(value: &str) -> PlanRequest {
+    let mut spec = ServiceSpec::of_image("web:1");
+    let secret = SecretText::Plain(value.to_owned());
+    spec.secret_environment.insert("API_KEY".to_owned(), secret);
+    let name = ServiceName::new("keeper").unwrap();
+    PlanRequest {
+        application: Application {
+            name: ApplicationName::new("vault").unwrap(),
+            services: [(name.clone(), spec)].into(),
+        },
+        placement: Placement {
+            services: [(name, "n1".to_owned())].into(),
+            ..Placement::default()
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_in_no_answer_and_arrives_all_the_same() {
+    let cluster = Cluster::start().await;
+    let _node = Obedient::start(&cluster).await;
+    let connected = |view: &ClusterView| {
+        let node = &view.nodes[0];
+        let is_up = |link| matches!(link, flocker_types::api::LinkView::Connected(_));
+        is_up(node.agent) && is_up(node.proxy)
+    };
+    cluster.status_when(connected).await;
+    let ops = cluster.client();
+    let plan: Plan = ops.post("/v1/plan", &with_secret("hunter2")).await.unwrap();
+    let mut told = serde_json::to_string(&plan).unwrap();
+    assert!(
+        told.contains("API_KEY") && told.contains("sealed"),
+        "{told}"
+    );
+    // Sealed for one variable, of use for no other.
+    let mut swapped = plan.clone();
+    let secrets = &mut swapped.steps[0].spec.secret_environment;
+    let sealed = secrets.remove("API_KEY").unwrap();
+    secrets.insert("OTHER".to_owned(), sealed);
+    let swapped = DeployRequest { plan: swapped };
+    let answer = ops.post::<_, Started>("/v1/deploy", &swapped).await;
+    let (status, error) = refusal(answer);
+    assert_eq!((status, error.code), (409, ErrorCode::Conflict));
+    let deploy = DeployRequest { plan };
+    let started: Started = ops.post("/v1/deploy", &deploy).await.unwrap();
+    let path = format!("/v1/operations/{}/end", started.operations[0]);
+    let view: OperationView = ops.get(&path).await.unwrap();
+    told += &serde_json::to_string(&view).unwrap();
+    told += &serde_json::to_string(&cluster.status().await).unwrap();
+    told += &serde_json::to_string(&audit(&cluster, "").await).unwrap();
+    // The same value changes nothing, another one is a change that is not shown.
+    let same: Plan = ops.post("/v1/plan", &with_secret("hunter2")).await.unwrap();
+    assert!(same.steps.is_empty(), "{same:?}");
+    let other: Plan = ops.post("/v1/plan", &with_secret("hunter3")).await.unwrap();
+    assert_eq!(
+        other.steps[0].changes,
+        ["secret environment: API_KEY changed"]
+    );
+    told += &serde_json::to_string(&other).unwrap();
+    assert!(!told.contains("hunter"), "{told}");
+    let path = StateDirectory::new(cluster.directory.path()).store();
+    let store = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+    assert!(store.contains("hunter2"), "control itself knows it");
 }

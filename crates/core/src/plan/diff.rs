@@ -1,6 +1,7 @@
 //! What differs between two descriptions of a service, in words.
 
 use flocker_types::app::ServiceSpec;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 /// One line for each difference that makes a new container necessary; empty when there is none.
@@ -40,6 +41,16 @@ pub(super) fn changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     if !changed.is_empty() {
         let names: Vec<&str> = changed.iter().map(|name| name.as_str()).collect();
         lines.push(format!("environment: {} changed", names.join(", ")));
+    }
+    let names = old.secret_environment.keys();
+    let names: BTreeSet<&str> = names
+        .chain(new.secret_environment.keys())
+        .filter(|name| old.secret_environment.get(*name) != new.secret_environment.get(*name))
+        .map(String::as_str)
+        .collect();
+    if !names.is_empty() {
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        lines.push(format!("secret environment: {names} changed"));
     }
     lines
 }

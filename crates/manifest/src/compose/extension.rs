@@ -27,6 +27,8 @@ pub(super) struct ServiceExtension {
     pub(super) size: Option<(u64, Span)>,
     /// The longest pause that a move should cause, in milliseconds.
     pub(super) pause_budget_ms: Option<u64>,
+    /// Names of variables whose values nobody is to see, and where the file says so.
+    pub(super) secret_environment: Vec<(String, Span)>,
 }
 
 /// Reads `x-flocker` of a service.
@@ -38,7 +40,7 @@ pub(super) fn of_service(node: &Node, report: &mut Report<'_>) -> ServiceExtensi
     };
     check_keys(
         entries,
-        &["node", "size", "pause_budget"],
+        &["node", "size", "pause_budget", "secret_environment"],
         "'x-flocker' of a service",
         report,
     );
@@ -52,6 +54,14 @@ pub(super) fn of_service(node: &Node, report: &mut Report<'_>) -> ServiceExtensi
     }
     if let Some(node) = node.get("pause_budget") {
         said.pause_budget_ms = limits::duration_ms(node, "'pause_budget'", 1, report);
+    }
+    if let Some(node) = node.get("secret_environment") {
+        let hint = "write the names of variables: 'secret_environment: [PASSWORD]'";
+        for item in read::list(node, "'secret_environment'", hint, report).unwrap_or_default() {
+            let name = read::text(item, "a variable's name", Dialect::Compose, report);
+            let names = &mut said.secret_environment;
+            names.extend(name.map(|name| (name.to_owned(), item.span)));
+        }
     }
     said
 }

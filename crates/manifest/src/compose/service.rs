@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::source::Span;
 use crate::yaml::{Data, Entry, Meaning, Node};
 use flocker_types::app::{Link, LinkTarget, RestartPolicy};
+use flocker_types::secret::SecretText;
 
 /// Everything that the reading of one service needs.
 pub(super) struct Reader<'r> {
@@ -33,6 +34,8 @@ pub(super) struct Said {
     pub(super) node: Option<String>,
     /// Where its `depends_on` is.
     pub(super) depends_on: Option<Span>,
+    /// Variables that it marks as secret, until they are taken out of its environment.
+    secrets: Vec<(String, Span)>,
 }
 
 impl Reader<'_> {
@@ -88,6 +91,10 @@ impl Reader<'_> {
         self.draft.spec.memory_limit_bytes = limits::memory(body, report);
         if let Some((bytes, span)) = sized {
             self.size(bytes, span, report);
+        }
+        // After everything else: the variables may stand below.
+        for (name, span) in std::mem::take(&mut said.secrets) {
+            self.secret(name, span, report);
         }
         said
     }
@@ -167,6 +174,24 @@ impl Reader<'_> {
         }
     }
 
+    /// Keeps a variable's value from everybody but the container.
+    fn secret(&mut self, name: String, span: Span, report: &mut Report<'_>) {
+        let spec = &mut self.draft.spec;
+        match spec.environment.remove(&name) {
+            Some(value) => {
+                let value = SecretText::Plain(value);
+                spec.secret_environment.insert(name, value);
+            }
+            // Named twice is as good as once.
+            None if spec.secret_environment.contains_key(&name) => {}
+            None => report.error(
+                span,
+                format!("there is no variable {} in 'environment'", quoted(&name)),
+                format!("give it a value there, best by the caller's: {name}: ${{{name}}}"),
+            ),
+        }
+    }
+
     /// A variable without a value takes the caller's.
     fn variable_of_caller(&mut self, name: &str, span: Span, report: &mut Report<'_>) {
         let variables = self.variables;
@@ -239,7 +264,9 @@ impl Reader<'_> {
             node,
             size,
             pause_budget_ms,
+            secret_environment,
         } = extension::of_service(node, report);
+        said.secrets = secret_environment;
         if let Some((node, span)) = node {
             self.draft.marks.node = Some(report.locate(span));
             said.node = Some(node);

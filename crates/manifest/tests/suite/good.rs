@@ -1,6 +1,6 @@
 //! What is right is understood: the forms that formats allow, and what becomes of them.
 
-use crate::suite::support::{application, parse_text, show};
+use crate::suite::support::{application, application_named, parse_text, show};
 use flocker_manifest::{
     ApplicationFormat, Manifest, ParseOptions, ParsedApplication, Source, parse,
 };
@@ -250,4 +250,25 @@ fn the_name_of_a_compose_application() {
     assert_eq!(named(with_name, None, "d"), "shop");
     assert_eq!(named(without, None, "D 1"), "d1");
     assert_eq!(named(without, None, "..."), "default");
+}
+
+#[test]
+fn variables_that_are_marked_secret_leave_the_environment() {
+    let parsed = application_named(
+        "compose.yml",
+        r#"
+services:
+  api:
+    image: example/api:3
+    x-flocker: {secret_environment: [API_KEY, API_KEY]}
+    environment:
+      API_KEY: hunter2
+      LEVEL: info
+"#,
+    );
+    let spec = service(&parsed, "api");
+    assert_eq!(spec.environment.keys().collect::<Vec<_>>(), ["LEVEL"]);
+    let secret = &spec.secret_environment["API_KEY"];
+    assert_eq!(secret.reveal(), Some("hunter2"));
+    assert!(!format!("{parsed:?}").contains("hunter2"));
 }

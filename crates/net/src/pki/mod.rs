@@ -7,6 +7,7 @@ mod authority;
 mod certificate;
 mod files;
 mod identity;
+mod seal;
 mod token;
 
 pub(crate) use authority::authority_cluster;
@@ -19,6 +20,7 @@ pub use files::{FileError, read_text, write_secret};
 pub use identity::{
     DNS_NAME, Identity, InvalidIdentity, Role, USER_NAME_BYTES_MAX, check_user_name,
 };
+pub use seal::{NotOurSeal, Sealer};
 pub use token::{
     Fingerprint, InvalidToken, JoinToken, TokenProof, TokenRecord, TokenRefused, fingerprint,
 };

@@ -48,14 +48,14 @@ fn kinds(lines: &str) -> BTreeSet<String> {
 fn agent_to_control() {
     let lines = there_and_back(&links::agent_messages());
     insta::assert_snapshot!("agent_to_control", lines);
-    assert_eq!(kinds(&lines).len(), 9);
+    assert_eq!(kinds(&lines).len(), 10);
 }
 
 #[test]
 fn control_to_agent() {
     let lines = there_and_back(&links::to_agent());
     insta::assert_snapshot!("control_to_agent", lines);
-    assert_eq!(kinds(&lines).len(), 9);
+    assert_eq!(kinds(&lines).len(), 10);
 }
 
 #[test]
