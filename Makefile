@@ -1,10 +1,11 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo test verify fix clean-sandbox
+.PHONY: help demo test test-power verify fix clean-sandbox
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
 	@echo 'make test           install what is missing and run every test (root or sudo)'
+	@echo 'make test-power     pull the plug of virtual machines during moves; hours (root or sudo)'
 	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
 	@echo 'make fix            put right what a program can: format, some lints'
 	@echo 'make clean-sandbox  take away every sandbox on this machine (root or sudo)'
@@ -14,6 +15,9 @@ demo:
 
 test:
 	@scripts/test.sh
+
+test-power:
+	@scripts/test-power.sh
 
 verify:
 	@scripts/verify.sh

@@ -8,6 +8,7 @@
 pub mod fakes;
 pub mod images;
 pub mod load;
+pub mod machines;
 pub mod process;
 pub mod sandbox;
 pub mod tool;

@@ -104,6 +104,11 @@ pub async fn provide(sockets: &[PathBuf], images: &[Image]) -> Result<Vec<Provid
     Ok(provided)
 }
 
+/// The archive of an image that was provided before, for an engine that is out of reach.
+pub async fn archive_of(image: Image) -> Result<PathBuf, ImageError> {
+    Ok(obtain(image, None, &mut None).await?.path)
+}
+
 async fn load(engine: Engine<'_>, image: Image, archive: &Archive) -> Result<(), ImageError> {
     if engine.image_id(image.name()).await?.as_ref() == Some(&archive.id) {
         return Ok(());
