@@ -79,7 +79,7 @@ root_image() {
     chroot "$root" depmod "$VERSION"
     install -m 755 "$HERE/guest-init.sh" "$root/sbin/guest-init"
     echo '::respawn:/bin/busybox tail -f /dev/null' >"$root/etc/inittab"
-    mkdir -p "$root/data" "$root/program"
+    mkdir -p "$root"/{data,program,etc/docker}
     rm -rf "$root"/var/lib/{docker,containerd,flocker} "$root"/var/cache/apt/archives/*.deb
     ln -sfn /data/docker "$root/var/lib/docker"
     ln -sfn /data/containerd "$root/var/lib/containerd"

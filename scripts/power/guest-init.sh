@@ -56,11 +56,11 @@ socat TCP-LISTEN:99,fork,reuseaddr EXEC:/bin/sh &
 
 say "disks"
 mount -t ext4 -o ro,noload /dev/vdb /program
-if [ "$FLK_new" = yes ]; then
+if [ "$FLK_new" = yes ] && ! mount -t ext4 /dev/vdc /data 2>/dev/null; then
     say "a new machine"
     mkfs.ext4 -q -E lazy_itable_init=1,lazy_journal_init=1 /dev/vdc
 fi
-mount -t ext4 /dev/vdc /data || say "the disk of the machine's state cannot be mounted"
+mountpoint -q /data || mount -t ext4 /dev/vdc /data || say "the disk of the machine's state cannot be mounted"
 mkdir -p /data/docker /data/containerd /data/flocker /data/log
 case $FLK_storage in
     zfs)
@@ -84,9 +84,22 @@ esac
 
 say "engine"
 echo '{}' >/etc/docker/daemon.json
-dockerd --data-root /data/docker --storage-driver overlay2 --log-level warn \
-    --exec-opt native.cgroupdriver=cgroupfs \
-    --host unix:///var/run/docker.sock >>/data/log/docker.log 2>&1 &
+mkdir -p /run/containerd
+cat >/run/containerd/config.toml <<'X'
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs"]
+X
+# Both are started again when they end, as systemd does it on a server.
+while :; do containerd --config /run/containerd/config.toml --root /data/containerd --log-level warn >>/data/log/containerd.log 2>&1; sleep 2; done &
+while :; do
+    rm -f /run/docker.pid
+    dockerd --data-root /data/docker --storage-driver overlay2 --log-level warn \
+        --exec-opt native.cgroupdriver=cgroupfs --containerd /run/containerd/containerd.sock \
+        --host unix:///var/run/docker.sock >>/data/log/docker.log 2>&1
+    sleep 2
+done &
 
 (
     until engine /_ping 2>/dev/null | grep -q OK; do sleep 0.5; done

@@ -12,7 +12,7 @@ mod verify;
 mod writers;
 
 pub use filler::fill_postgres;
-pub use postgres::PostgresRows;
+pub use postgres::{PostgresRows, PostgresSession};
 pub use redis::RedisLists;
 pub use verify::{Damage, Verification};
 pub use writers::{ClientReport, Failure, NumberedRows, WriterSpec, Writers, WritersReport};

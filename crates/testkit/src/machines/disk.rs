@@ -51,10 +51,10 @@ pub struct VolatileDisk {
 }
 
 impl VolatileDisk {
-    /// An empty disk of this size.
-    pub fn create(path: &Path, bytes: u64, seed: u64) -> io::Result<Self> {
+    /// A disk of this size: what is in the file, if there is one, and nothing after that.
+    pub fn open(path: &Path, bytes: u64, seed: u64) -> io::Result<Self> {
         let mut options = File::options();
-        options.create(true).truncate(true).read(true).write(true);
+        options.create(true).truncate(false).read(true).write(true);
         let file = options.open(path)?;
         file.set_len(bytes)?;
         Ok(Self {
@@ -175,7 +175,7 @@ mod tests {
     fn disk() -> (tempfile::TempDir, VolatileDisk) {
         let directory = tempfile::tempdir().unwrap();
         let bytes = DISK_BLOCKS * u64::try_from(BLOCK_BYTES).unwrap();
-        let disk = VolatileDisk::create(&directory.path().join("disk"), bytes, 1).unwrap();
+        let disk = VolatileDisk::open(&directory.path().join("disk"), bytes, 1).unwrap();
         (directory, disk)
     }
 

@@ -22,11 +22,12 @@ use tokio::net::TcpStream;
 /// Where the machine's `guest-init.sh` gives a shell to whoever connects.
 const SHELL_PORT: u16 = 99;
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+const COPY_LIMIT: Duration = Duration::from_secs(120);
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// Size of the disk with Docker's and Flocker's state.
 const STATE_BYTES: u64 = 6 << 30;
 /// Wide vector registers would be emulated word by word.
-const CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq";
+const CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-la57,-smap,-smep,-pku";
 const MEMORY_MIB: u32 = 1536;
 /// Longest output of a script that is kept.
 const OUTPUT_BYTES_MAX: u64 = 4 << 20;
@@ -63,6 +64,8 @@ pub struct MachineSpec {
     pub pool_bytes: u64,
     /// What it boots.
     pub guest: Guest,
+    /// A state disk as [`Machine::save_state`] has saved it; none for an empty one.
+    pub state: Option<PathBuf>,
 }
 
 /// Whether the machine's disks are empty.
@@ -99,10 +102,17 @@ impl Machine {
     /// Makes a machine with empty disks and switches it on.
     pub async fn make(spec: MachineSpec, seed: u64) -> Result<Self, MachineError> {
         fs::create_dir_all(&spec.directory).map_err(MachineError::file("make", &spec.directory))?;
+        if let Some(saved) = &spec.state {
+            Tool::words("cp --sparse=always")
+                .args([saved, &spec.directory.join("state")])
+                .limit(COPY_LIMIT)
+                .run()
+                .await?;
+        }
         let serve = |name: &str, bytes: u64| {
             let path = spec.directory.join(name);
             let socket = path.with_extension("socket");
-            let disk = VolatileDisk::create(&path, bytes, seed)
+            let disk = VolatileDisk::open(&path, bytes, seed)
                 .map_err(MachineError::file("make the disk", &path))?;
             DiskServer::start(disk, &socket).map_err(MachineError::file("serve at", &socket))
         };
@@ -146,6 +156,23 @@ impl Machine {
         self.spec.directory.join("console")
     }
 
+    /// Saves what is on the state disk, for machines that shall begin with it.
+    pub async fn save_state(&self, to: &Path) -> Result<(), MachineError> {
+        self.script("sync && fsfreeze -f /data", COPY_LIMIT).await?;
+        let failed =
+            |source| MachineError::file("flush the disks in", &self.spec.directory)(source);
+        self.state.flush().map_err(failed)?;
+        let draft = to.with_extension("new");
+        Tool::words("cp --sparse=always")
+            .args([&self.spec.directory.join("state"), &draft])
+            .limit(COPY_LIMIT)
+            .run()
+            .await?;
+        fs::rename(&draft, to).map_err(MachineError::file("rename", &draft))?;
+        self.script("fsfreeze -u /data", COPY_LIMIT).await?;
+        Ok(())
+    }
+
     /// Pulls the plug: the processor stops where it is, and the disks lose what the seed says of
     /// what they had not been told to keep.
     pub async fn pull_plug(&mut self, seed: u64) -> Result<CutReport, MachineError> {
@@ -182,7 +209,7 @@ impl Machine {
         let own = |name: &str| spec.directory.join(name).display().to_string();
         let kernel_words = format!(
             "console=ttyS0 quiet panic=1 mitigations=off nokaslr audit=0 apparmor=0 net.ifnames=0 \
-             random.trust_cpu=on tsc=unstable zfs.zfs_arc_max=201326592 flk.name={} flk.address={} \
+             random.trust_cpu=on tsc=reliable clocksource=tsc init_on_alloc=0 ipv6.disable=1 rcupdate.rcu_expedited=1 nowatchdog zfs.zfs_arc_max=201326592 flk.name={} flk.address={} \
              flk.gateway={} flk.storage={} flk.new={}",
             spec.name,
             spec.address,
@@ -213,6 +240,7 @@ impl Machine {
             ("-name", spec.cable.clone()),
             ("-accel", "tcg,tb-size=256".to_owned()),
             ("-cpu", CPU.to_owned()),
+            ("-machine", "pc,hpet=off".to_owned()),
             ("-smp", "1".to_owned()),
             ("-m", MEMORY_MIB.to_string()),
             ("-display", "none".to_owned()),

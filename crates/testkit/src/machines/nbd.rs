@@ -68,6 +68,11 @@ impl DiskServer {
         })
     }
 
+    /// Makes what was written so far durable, as if the machine had asked for it.
+    pub fn flush(&self) -> io::Result<()> {
+        locked(&self.disk).flush()
+    }
+
     /// The power goes, which must have ended the machine already. Waits until what it had sent has
     /// been read, so that nothing is written later.
     pub async fn cut(&self, seed: u64) -> io::Result<CutReport> {
@@ -287,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn a_machine_writes_flushes_and_reads_again_after_a_cut() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = VolatileDisk::create(&directory.path().join("disk"), BYTES, 1).unwrap();
+        let disk = VolatileDisk::open(&directory.path().join("disk"), BYTES, 1).unwrap();
         let socket = directory.path().join("socket");
         let server = DiskServer::start(disk, &socket).unwrap();
         let mut machine = connect(&socket).await;

@@ -35,7 +35,8 @@ const LOAD_LIMIT: Duration = Duration::from_secs(900);
 const MACHINES: [u8; 2] = [2, 3];
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
-/// Stops and starts take their time, so that they can be hit.
+/// A stop takes its time, so that it can be hit. While the database is made, which takes minutes here,
+/// something else answers at its port: a start may take two minutes only.
 const MANIFEST: &str = r#"
 name: power
 services:
@@ -46,6 +47,11 @@ services:
       - -c
       - |
         trap 'sleep 0.7; kill -INT $$p; wait $$p; exit 0' TERM
+        if [ ! -s $$PGDATA/PG_VERSION ]; then
+          nc -ll -p 5432 -e sleep 5 & w=$$!
+          docker-entrypoint.sh postgres --version
+          kill $$w
+        fi
         docker-entrypoint.sh postgres & p=$$!
         wait $$p
     stop_signal: SIGTERM
@@ -103,23 +109,11 @@ impl Cluster {
             sandbox,
             flocker: places.flocker.clone(),
         };
+        let state = cluster.prepared_state(places, &guest, storage).await?;
         for last in MACHINES {
-            let record = cluster.sandbox.record();
-            let subnet = record.subnet;
-            let spec = MachineSpec {
-                name: format!("n{last}"),
-                address: subnet.address(last),
-                gateway: subnet.bridge_address(),
-                bridge: record.bridge(),
-                cable: cable(subnet, last),
-                directory: machine_directory(record, last),
-                storage,
-                pool_bytes: POOL_BYTES,
-                guest: guest.clone(),
-            };
-            cluster
-                .machines
-                .push(Machine::make(spec, seed ^ u64::from(last)).await?);
+            let spec = cluster.machine_spec(last, storage, guest.clone(), Some(state.clone()));
+            let machine = Machine::make(spec, seed ^ u64::from(last)).await?;
+            cluster.machines.push(machine);
         }
         try_join_all(
             cluster
@@ -133,21 +127,62 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Gives a machine its image and makes it a node.
-    async fn enrol(&self, machine: &Machine) -> Result<()> {
-        machine.await_shell(BOOT_LIMIT).await?;
-        let what = format!("the engine of {}", machine.name());
-        slowly(&what, BOOT_LIMIT, || async {
-            let answer = engine(machine, "/_ping").await.unwrap_or_default();
-            Ok(answer.contains("OK").then_some(()))
-        })
+    fn machine_spec(
+        &self,
+        last: u8,
+        storage: StorageKind,
+        guest: Guest,
+        state: Option<PathBuf>,
+    ) -> MachineSpec {
+        let record = self.sandbox.record();
+        MachineSpec {
+            name: format!("n{last}"),
+            address: record.subnet.address(last),
+            gateway: record.subnet.bridge_address(),
+            bridge: record.bridge(),
+            cable: cable(record.subnet, last),
+            directory: machine_directory(record, last),
+            storage,
+            pool_bytes: POOL_BYTES,
+            guest,
+            state,
+        }
+    }
+
+    /// The state of a machine whose engine has the database's image, which takes minutes to load:
+    /// made once by a machine of its own.
+    async fn prepared_state(
+        &self,
+        places: &Places,
+        guest: &Guest,
+        storage: StorageKind,
+    ) -> Result<PathBuf> {
+        let archive = images::archive_of(Image::Postgres).await?;
+        let stem = archive.file_stem().unwrap_or_default().to_string_lossy();
+        let state = places.guest.join(format!("state-{stem}.img"));
+        if state.exists() {
+            return Ok(state);
+        }
+        let spec = self.machine_spec(MACHINES[0], storage, guest.clone(), None);
+        let directory = spec.directory.clone();
+        let machine = Machine::make(spec, 0).await?;
+        await_engine(&machine).await?;
+        let load = "docker load -q -i /program/postgres.tar";
+        machine.script(load, LOAD_LIMIT).await?;
+        machine.save_state(&state).await?;
+        drop(machine);
+        Machine::clear(
+            &directory,
+            &cable(self.sandbox.record().subnet, MACHINES[0]),
+        )
         .await?;
-        machine
-            .script(
-                "docker load -q -i /program/postgres.tar && sync",
-                LOAD_LIMIT,
-            )
-            .await?;
+        fs::remove_dir_all(&directory)?;
+        Ok(state)
+    }
+
+    /// Makes a machine a node.
+    async fn enrol(&self, machine: &Machine) -> Result<()> {
+        await_engine(machine).await?;
         let token = self.flocker(&["token"]).run().await?;
         let join = format!(
             "/program/flocker join {} --token {} --name {} --address {} \
@@ -315,6 +350,17 @@ where
             "waited {limit:?} in vain for {what}"
         );
     }
+}
+
+/// Waits until a machine has booted and its engine answers.
+async fn await_engine(machine: &Machine) -> Result<()> {
+    machine.await_shell(BOOT_LIMIT).await?;
+    let what = format!("the engine of {}", machine.name());
+    slowly(&what, BOOT_LIMIT, || async move {
+        let answer = engine(machine, "/_ping").await.unwrap_or_default();
+        Ok(answer.contains("OK").then_some(()))
+    })
+    .await
 }
 
 /// Asks a machine's engine by its API; the answer is with its head.

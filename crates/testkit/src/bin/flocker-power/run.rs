@@ -5,7 +5,9 @@ use crate::cluster::{BOOT_LIMIT, Cluster, SERVICE, slowly};
 use crate::say;
 use crate::table::{Aim, Row, Side};
 use anyhow::{Context, Result, anyhow, ensure};
-use flocker_testkit::load::{PostgresRows, WriterSpec, Writers, fill_postgres};
+use flocker_testkit::load::{
+    Failure, NumberedRows, PostgresRows, PostgresSession, WriterSpec, Writers, fill_postgres,
+};
 use flocker_testkit::machines::Dice;
 use flocker_testkit::sandbox::{Role, Target};
 use flocker_testkit::wait;
@@ -24,9 +26,35 @@ pub(crate) const FILLING_BYTES: u64 = 24 << 20;
 const COPY_BYTES: u64 = 12 << 20;
 /// Rows before the move begins, and after everything is well again.
 const ROWS: u64 = 20;
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const PHASE_LIMIT: Duration = Duration::from_secs(240);
 /// By then all must be well again.
 const HEAL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Rows whose clients wait a second before they connect again: a hundred refused connections a second
+/// would keep a slow machine from booting.
+struct Patient(PostgresRows);
+
+impl NumberedRows for Patient {
+    type Session = PostgresSession;
+
+    async fn open(&self) -> Result<PostgresSession, Failure> {
+        let opened = self.0.open().await;
+        if opened.is_err() {
+            tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
+        }
+        opened
+    }
+
+    async fn write(
+        &self,
+        session: &mut PostgresSession,
+        client: u32,
+        number: u64,
+    ) -> Result<(), Failure> {
+        self.0.write(session, client, number).await
+    }
+}
 
 /// Runs it. An error says what is not as it must be, or what the test itself could not do.
 pub(crate) async fn run(
@@ -48,7 +76,7 @@ pub(crate) async fn run(
     if aim.phase == Phase::Copy {
         fill_postgres(&config, COPY_BYTES).await?;
     }
-    let writers = Writers::start(rows.clone(), WRITERS);
+    let writers = Writers::start(Patient(rows.clone()), WRITERS);
     more_rows(&writers).await?;
     let slow_proxy = matches!(aim.phase, Phase::Hold | Phase::Release);
     if slow_proxy {
