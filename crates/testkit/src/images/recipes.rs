@@ -108,8 +108,6 @@ async fn postgres(stage: &Path, root: &Path) -> Result<ImageConfig, ImageError> 
         "psql",
         "pg_isready",
         "pg_dump",
-        "pg_dumpall",
-        "pg_amcheck",
         "pgbench",
     ] {
         let path = format!("{home}/bin/{program}");
@@ -119,7 +117,6 @@ async fn postgres(stage: &Path, root: &Path) -> Result<ImageConfig, ImageError> 
     }
     for module in [
         "plpgsql",
-        "amcheck",
         "dict_snowball",
         "libpqwalreceiver",
         "pgoutput",
