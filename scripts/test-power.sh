@@ -7,7 +7,7 @@
 # POWER_NOW      at most so many runs now (all that are missing)
 # POWER_CACHE    where the machines' system is made and kept, some 3 GB (/var/cache/flocker/power)
 #
-# Needs no hardware help for virtual machines. A run takes two to four minutes; making the machines'
+# Needs no hardware help for virtual machines. A run takes some minutes; making the machines'
 # system the first time takes a quarter of an hour.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"

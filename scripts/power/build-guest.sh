@@ -112,7 +112,8 @@ first() {
 
 mkdir -p "$TO"
 if [ "$(cat "$TO/stamp" 2>/dev/null)" != "$(stamp)" ]; then
-    rm -f "$TO/stamp"
+    # What machines of the system before have left prepared goes with it.
+    rm -f "$TO/stamp" "$TO"/state-*.img
     kernel
     root_image
     first

@@ -108,6 +108,8 @@ async fn postgres(stage: &Path, root: &Path) -> Result<ImageConfig, ImageError> 
         "psql",
         "pg_isready",
         "pg_dump",
+        "pg_dumpall",
+        "pg_amcheck",
         "pgbench",
     ] {
         let path = format!("{home}/bin/{program}");
@@ -117,6 +119,7 @@ async fn postgres(stage: &Path, root: &Path) -> Result<ImageConfig, ImageError> 
     }
     for module in [
         "plpgsql",
+        "amcheck",
         "dict_snowball",
         "libpqwalreceiver",
         "pgoutput",

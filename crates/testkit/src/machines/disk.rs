@@ -71,6 +71,11 @@ impl VolatileDisk {
         self.bytes
     }
 
+    /// How many versions of blocks a cut could lose now.
+    pub fn unflushed(&self) -> usize {
+        self.cached_blocks
+    }
+
     /// Reads what was written last. Whole blocks only.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let first = self.first_block(offset, into.len())?;
@@ -205,6 +210,7 @@ mod tests {
             disk.flush().unwrap();
             fill(&mut disk, 2);
             fill(&mut disk, 3);
+            assert_eq!(u64::try_from(disk.unflushed()).unwrap(), 2 * DISK_BLOCKS);
             assert_eq!(
                 content(&disk, 5),
                 3,

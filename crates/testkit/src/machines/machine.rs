@@ -173,6 +173,11 @@ impl Machine {
         Ok(())
     }
 
+    /// How much a cut could lose now, in versions of blocks of both disks.
+    pub fn unflushed(&self) -> usize {
+        self.state.unflushed() + self.pool.unflushed()
+    }
+
     /// Pulls the plug: the processor stops where it is, and the disks lose what the seed says of
     /// what they had not been told to keep.
     pub async fn pull_plug(&mut self, seed: u64) -> Result<CutReport, MachineError> {

@@ -73,6 +73,11 @@ impl DiskServer {
         locked(&self.disk).flush()
     }
 
+    /// How many versions of blocks a cut could lose now.
+    pub fn unflushed(&self) -> usize {
+        locked(&self.disk).unflushed()
+    }
+
     /// The power goes, which must have ended the machine already. Waits until what it had sent has
     /// been read, so that nothing is written later.
     pub async fn cut(&self, seed: u64) -> io::Result<CutReport> {

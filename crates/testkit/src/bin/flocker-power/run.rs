@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use flocker_testkit::load::{
     Failure, NumberedRows, PostgresRows, PostgresSession, WriterSpec, Writers, fill_postgres,
 };
-use flocker_testkit::machines::Dice;
+use flocker_testkit::machines::{Dice, Machine};
 use flocker_testkit::sandbox::{Role, Target};
 use flocker_testkit::wait;
 use flocker_types::operation::{Operation, OperationStatus, Phase};
@@ -93,6 +93,7 @@ pub(crate) async fn run(
         Side::Source => source,
         Side::Target => target,
     };
+    await_unflushed(&cluster.machines[victim], into_phase_ms(aim.phase)).await;
     let seed = dice.draw();
     let cut = cluster.machines[victim].pull_plug(seed).await?;
     let off = Instant::now();
@@ -194,6 +195,14 @@ fn into_phase_ms(phase: Phase) -> u64 {
         Phase::Start => 4_000,
         Phase::Prepare | Phase::Stop | Phase::LastDelta | Phase::Keep => 600,
         _ => 200,
+    }
+}
+
+/// Waits a little for a moment in which the cut has something to lose: between a write and its flush.
+async fn await_unflushed(machine: &Machine, limit_ms: u64) {
+    let deadline = Instant::now() + Duration::from_millis(limit_ms);
+    while machine.unflushed() == 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
