@@ -11,7 +11,7 @@ use flocker_types::access::{AccessNotice, CertificateResponse, RenewRequest};
 use flocker_types::time::UnixMs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -72,6 +72,8 @@ pub struct CertificateKeeper {
     credentials: Credentials,
     place: Arc<CertificatePlace>,
     asked: Arc<Notify>,
+    /// One list is written after the other.
+    saving: Arc<Mutex<()>>,
 }
 
 impl CertificateKeeper {
@@ -81,6 +83,7 @@ impl CertificateKeeper {
             credentials,
             place: Arc::new(place),
             asked: Arc::default(),
+            saving: Arc::default(),
         }
     }
 
@@ -93,8 +96,9 @@ impl CertificateKeeper {
                 // In force first, then on the disk, for a start without control.
                 list.add(&revocations);
                 tracing::warn!(count = revocations.len(), "certificates are revoked");
-                let place = Arc::clone(&self.place);
+                let (place, saving) = (Arc::clone(&self.place), Arc::clone(&self.saving));
                 tokio::task::spawn_blocking(move || {
+                    let _turn = saving.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Err(error) = list.save(&place.revoked, now()) {
                         let reason = chain(&error);
                         tracing::error!(reason, "what is revoked is not kept over a restart");

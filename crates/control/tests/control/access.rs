@@ -5,7 +5,7 @@ use crate::fake::{self, AgentLink, Obedient, ProxyLink};
 use flocker_control::StateDirectory;
 use flocker_net::client::{ApiClient, ClientError};
 use flocker_net::link::{AGENT_PATH, LinkError, LinkLimits, PROXY_PATH, connect};
-use flocker_net::pki::{MemberCertificate, Role, key_and_request};
+use flocker_net::pki::{Identity, MemberCertificate, Role, key_and_request};
 use flocker_net::tls::Credentials;
 use flocker_types::access::{
     AccessNotice, AddUserRequest, AuditAnswer, AuditView, CertificateResponse, RenewNodesRequest,
@@ -20,6 +20,7 @@ use flocker_types::ids::{ApplicationName, ServiceName};
 use flocker_types::link::{AgentMessage, ToAgent, ToProxy};
 use flocker_types::plan::Plan;
 use flocker_types::secret::SecretText;
+use std::time::{Duration, SystemTime};
 
 /// A user who was let in by control, and the certificate.
 async fn let_in(
@@ -284,6 +285,52 @@ async fn what_is_changed_and_what_is_refused_is_written_down_and_nothing_secret(
     assert!(reason.contains("needs the role operator"), "{reason}");
     let late = audit(&cluster, "&since=99999999999999").await;
     assert!(late.records.is_empty());
+}
+
+/// Credentials as they are so many days after they were issued for a year.
+fn aged(cluster: &Cluster, role: Role, days: u64) -> Credentials {
+    let identity = Identity {
+        cluster: cluster.id,
+        role,
+    };
+    let key = key_and_request().unwrap();
+    let at = SystemTime::now() - Duration::from_secs(days * 86_400);
+    let year = Duration::from_secs(365 * 86_400);
+    let signed = cluster
+        .authority
+        .sign_request_at(&key.request_pem, &identity, year, at);
+    let authority = cluster.authority.certificate_pem();
+    Credentials::from_pem(&signed.unwrap(), &key.key_pem, authority).unwrap()
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_told_weeks_ahead_with_what_to_do() {
+    let cluster = Cluster::start().await;
+    let role = |name: &str| Role::User {
+        name: name.to_owned(),
+        role: UserRole::Admin,
+    };
+    let warnings = async |credentials: &Credentials| {
+        let ann = client(&cluster, credentials);
+        let view: ClusterView = ann.get("/v1/status").await.unwrap();
+        let all = view.certificates.into_iter();
+        all.filter_map(|one| Some((one.whose, one.warning?)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&aged(&cluster, role("ann"), 330)).await, []);
+    let told = warnings(&aged(&cluster, role("ann"), 340)).await;
+    let expected = "it expires in 24 days: flocker user renew".to_owned();
+    assert_eq!(told, [("you (user ann (admin))".to_owned(), expected)]);
+    let theirs = aged(&cluster, Role::Node(cluster.first), 350);
+    let (_agent, _proxy) = linked(&cluster, &theirs).await;
+    let told = warnings(&cluster.user_credentials()).await;
+    assert_eq!(told[0].0, "node n1");
+    assert!(told[0].1.contains("in 14 days"), "{told:?}");
+    assert!(told[0].1.contains("flocker node renew n1"), "{told:?}");
+    // Who asks is a user, whoever let that one in.
+    let ops = cluster.client();
+    let users: Vec<UserRecord> = ops.get("/v1/users").await.unwrap();
+    assert_eq!((users.len(), users[0].name.as_str()), (1, "ops"));
 }
 
 /// A service with a marked secret, as a manifest asks for it.
