@@ -40,7 +40,8 @@ impl Agent {
             link: LinkLimits::default(),
         };
         role::run(&self.options, async |shutdown| {
-            Ok(flocker_agent::run(config, shutdown).await?)
+            // Boxed: it is large, and nobody should carry it about.
+            Ok(Box::pin(flocker_agent::run(config, shutdown)).await?)
         })
     }
 }

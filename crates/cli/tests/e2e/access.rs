@@ -15,10 +15,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 const PORT: u16 = 6379;
 const AGENT_PORT: u16 = 4524;
@@ -154,41 +155,61 @@ async fn serials(cluster: &Cluster) -> BTreeSet<String> {
         .collect()
 }
 
-async fn renewal_under_load(cluster: &Cluster) {
+/// For how long certificates are issued from control's next start on.
+async fn set_validity(cluster: &Cluster, line: &str) {
     let file = cluster.nodes()[0].state_directory().join("node.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}certificate_validity = \"60s\"\n")).unwrap();
+    let lines = text.lines();
+    let rest: Vec<&str> = lines
+        .filter(|line| !line.starts_with("certificate_validity"))
+        .collect();
+    std::fs::write(&file, format!("{}\n{line}\n", rest.join("\n"))).unwrap();
     cluster.kill("n1", Role::Control).await;
     cluster.start("n1", Role::Control).await.unwrap();
     cluster.await_ready().await.unwrap();
-    let (stop, asked, failed) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let load = {
-        let (stop, asked, failed) = (stop.clone(), asked.clone(), failed.clone());
-        let at = cluster.at("n3", PORT);
-        tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
+    cluster.run(&["node", "renew", "--all"]).await;
+}
+
+/// One request after the other, until it is stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    asking: JoinHandle<(u64, u64)>,
+}
+
+impl Load {
+    fn start(at: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let asking = tokio::spawn(async move {
+            let (mut asked, mut failed) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
                 let answer = redis(at, "GET greeting").await;
-                asked.fetch_add(1, Ordering::Relaxed);
-                if answer.ok().as_deref() != Some("hello") {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
+                asked += 1;
+                failed += u64::from(answer.ok().as_deref() != Some("hello"));
             }
-        })
-    };
+            (asked, failed)
+        });
+        Self { stop, asking }
+    }
+
+    /// How many requests were made, and how many of them failed.
+    async fn stop(self) -> (u64, u64) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.asking.await.unwrap()
+    }
+}
+
+async fn renewal_under_load(cluster: &Cluster) {
+    let load = Load::start(cluster.at("n3", PORT));
     // And one connection that is open all the time.
     let mut held = TcpStream::connect(cluster.at("n3", PORT)).await.unwrap();
-    cluster.run(&["node", "renew", "--all"]).await;
+    set_validity(cluster, "certificate_validity = \"60s\"").await;
     let mut seen = serials(cluster).await;
     let first = seen.len();
     assert_eq!(first, 4);
     let what = "control and every node to renew twice";
-    let limit = Duration::from_secs(400);
     let grown = tokio::sync::Mutex::new(&mut seen);
-    wait::until::<_, WaitError, _, _>(what, limit, || async {
+    wait::until::<_, WaitError, _, _>(what, Duration::from_secs(400), || async {
         let now = serials(cluster).await;
         let mut seen = grown.lock().await;
         seen.extend(now);
@@ -200,12 +221,7 @@ async fn renewal_under_load(cluster: &Cluster) {
     let mut pong = [0; 5];
     held.read_exact(&mut pong).await.unwrap();
     assert_eq!(&pong, b"+PONG", "it is the connection from before");
-    stop.store(true, Ordering::Relaxed);
-    load.await.unwrap();
-    let (asked, failed) = (
-        asked.load(Ordering::Relaxed),
-        failed.load(Ordering::Relaxed),
-    );
+    let (asked, failed) = load.stop().await;
     println!("{asked} requests during renewals, {failed} failed");
     assert!(asked > 0);
     assert_eq!(failed, 0, "of {asked}");
@@ -215,11 +231,7 @@ async fn renewal_under_load(cluster: &Cluster) {
     let view = cluster.view().await;
     let warned = view.certificates.iter().filter(|one| one.warning.is_some());
     assert_eq!(warned.count(), 0, "{:#?}", view.certificates);
-    std::fs::write(&file, text).unwrap();
-    cluster.kill("n1", Role::Control).await;
-    cluster.start("n1", Role::Control).await.unwrap();
-    cluster.await_ready().await.unwrap();
-    cluster.run(&["node", "renew", "--all"]).await;
+    set_validity(cluster, "").await;
     let what = "long certificates again";
     wait::until::<_, WaitError, _, _>(what, LIMIT, || async {
         let view = cluster.view().await;
