@@ -335,6 +335,7 @@ fn service() -> ServiceId {
 fn container() -> ContainerSpec {
     let mut spec = ServiceSpec::of_image("db:1");
     spec.mounts.push(VolumeMount {
+        read_only: false,
         volume: VolumeName::new("data").unwrap(),
         target: "/data".to_owned(),
         size_bytes_max: None,

@@ -4,15 +4,17 @@
 //! What is in the files is the business of `flocker-manifest`.
 
 use crate::failure::Failure;
+use clap::Args;
 use flocker_manifest::{
-    Diagnostic, FILE_BYTES_MAX, Manifest, ParseOptions, ParsedApplication, ParsedDeployment,
-    Source, parse,
+    Diagnostic, FILE_BYTES_MAX, Manifest, ParseOptions, Parsed, ParsedApplication,
+    ParsedDeployment, ReadFile, Source, parse, parse_merged, parse_variables,
 };
 use flocker_types::ids::ApplicationName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a file was read as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,41 +40,46 @@ pub(crate) struct Manifests {
     pub(crate) errors: Vec<Diagnostic>,
 }
 
+/// The manifest files of a command, and what is needed to understand them.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ManifestArgs {
+    /// Manifest files
+    #[arg(required_unless_present = "merged", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// A Compose file; each further one is merged over those before it
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) merged: Vec<PathBuf>,
+
+    /// The application's name, where a file gives none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) application: Option<ApplicationName>,
+
+    /// Run the services of this profile of a Compose file too ('*' for all)
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
+
+    /// Read the variables for Compose files from this file instead of `.env`
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
+}
+
 /// Reads all files; what is wrong in them is in `errors`.
-pub(crate) fn read(
-    files: &[PathBuf],
-    application_name: Option<&ApplicationName>,
-) -> Result<Manifests, Failure> {
+pub(crate) fn read(given: &ManifestArgs) -> Result<Manifests, Failure> {
     let mut manifests = Manifests::default();
-    for path in files {
-        let source = Source::new(path.display().to_string(), read_text(path)?);
-        let options = ParseOptions {
-            application_name: application_name.cloned(),
-            directory_name: directory_name(path),
-            variables: variables(path),
-        };
-        match parse(&source, &options) {
-            Ok(parsed) => {
-                manifests.warnings.extend(parsed.warnings);
-                let kind = match parsed.manifest {
-                    Manifest::Application(application) => {
-                        let described = &application.application;
-                        let kind =
-                            Kind::Application(described.name.clone(), described.services.len());
-                        manifests.applications.push(application);
-                        kind
-                    }
-                    Manifest::Deployment(deployment) => {
-                        let nodes: Vec<_> = deployment.nodes().collect();
-                        let services = nodes.iter().map(|(_, services)| services.len()).sum();
-                        let kind = Kind::Deployment(services, nodes.len());
-                        manifests.deployments.push(deployment);
-                        kind
-                    }
-                };
-                manifests.kinds.push((path.clone(), kind));
-            }
-            Err(diagnostics) => manifests.errors.extend(diagnostics),
+    if let Some(first) = given.merged.first() {
+        let mut sources = Vec::new();
+        for path in &given.merged {
+            sources.push(source_of(path)?);
+        }
+        if let Some(options) = manifests.options(given, first)? {
+            manifests.take(first, parse_merged(&sources, &options));
+        }
+    }
+    for path in &given.files {
+        let source = source_of(path)?;
+        if let Some(options) = manifests.options(given, path)? {
+            manifests.take(path, parse(&source, &options));
         }
     }
     if manifests.deployments.len() > 1 {
@@ -82,6 +89,104 @@ pub(crate) fn read(
         .hint("give one of them, with the application files that it places"));
     }
     Ok(manifests)
+}
+
+impl Manifests {
+    /// What the parser needs to know about a file's surroundings; none after an error in them.
+    fn options(
+        &mut self,
+        given: &ManifestArgs,
+        path: &Path,
+    ) -> Result<Option<ParseOptions>, Failure> {
+        let Some(variables) = self.variables(&given.env_files, path)? else {
+            return Ok(None);
+        };
+        let mut profiles: BTreeSet<String> = given.profiles.iter().cloned().collect();
+        if let Some(more) = variables.get("COMPOSE_PROFILES") {
+            let more = more.split(',').map(str::trim);
+            profiles.extend(more.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+        Ok(Some(ParseOptions {
+            application_name: given.application.clone(),
+            directory_name: directory_name(path),
+            variables,
+            directory: absolute_directory(path),
+            files: Some(Arc::new(Disk)),
+            profiles,
+        }))
+    }
+
+    /// What `${VARIABLE}` stands for: the caller's environment, and below it the files given for
+    /// this, else `.env` beside the manifest.
+    fn variables(
+        &mut self,
+        given: &[PathBuf],
+        path: &Path,
+    ) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        let own: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let beside = directory_of(path).join(".env");
+        let files = match given {
+            [] if beside.is_file() => std::slice::from_ref(&beside),
+            given => given,
+        };
+        let mut variables = BTreeMap::new();
+        for file in files {
+            match parse_variables(&source_of(file)?, &own) {
+                Ok(found) => variables.extend(found),
+                Err(errors) => {
+                    self.errors.extend(errors);
+                    return Ok(None);
+                }
+            }
+        }
+        variables.extend(own);
+        Ok(Some(variables))
+    }
+
+    fn take(&mut self, path: &Path, parsed: Result<Parsed, Vec<Diagnostic>>) {
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(diagnostics) => return self.errors.extend(diagnostics),
+        };
+        self.warnings.extend(parsed.warnings);
+        let kind = match parsed.manifest {
+            Manifest::Application(application) => {
+                let described = &application.application;
+                let kind = Kind::Application(described.name.clone(), described.services.len());
+                self.applications.push(application);
+                kind
+            }
+            Manifest::Deployment(deployment) => {
+                let nodes: Vec<_> = deployment.nodes().collect();
+                let services = nodes.iter().map(|(_, services)| services.len()).sum();
+                let kind = Kind::Deployment(services, nodes.len());
+                self.deployments.push(deployment);
+                kind
+            }
+        };
+        self.kinds.push((path.to_owned(), kind));
+    }
+}
+
+/// Reads the files that Compose files name.
+#[derive(Debug)]
+struct Disk;
+
+impl ReadFile for Disk {
+    fn read(&self, path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn source_of(path: &Path) -> Result<Source, Failure> {
+    Ok(Source::new(path.display().to_string(), read_text(path)?))
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
@@ -114,51 +219,14 @@ fn directory_name(path: &Path) -> Option<String> {
     Some(directory.file_name()?.to_str()?.to_owned())
 }
 
-/// What `${VARIABLE}` stands for: the caller's environment, and below it `.env` beside the file.
-fn variables(path: &Path) -> BTreeMap<String, String> {
-    let beside = directory_of(path).join(".env");
-    let mut variables = std::fs::read_to_string(beside)
-        .map(|text| parse_env(&text))
-        .unwrap_or_default();
-    let own = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    variables.extend(own);
-    variables
-}
-
-fn parse_env(text: &str) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
-    for line in text.lines() {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
-            continue;
-        };
-        let value = value.trim();
-        let unquoted = ['"', '\'']
-            .iter()
-            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-        // Without quotes, what follows " #" is a comment.
-        let value = unquoted.unwrap_or_else(|| value.split(" #").next().unwrap_or(value).trim());
-        variables.insert(name.trim().to_owned(), value.to_owned());
-    }
-    variables
+fn absolute_directory(path: &Path) -> PathBuf {
+    let directory = directory_of(path);
+    std::path::absolute(&directory).unwrap_or(directory)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn env_files_are_read_as_compose_reads_them() {
-        let text = "# comment\nA=1\nexport B = two words # comment\nC=\"x # y\"\nD=''\nno line\n";
-        let read = parse_env(text);
-        let pairs: Vec<(&str, &str)> = read.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(
-            pairs,
-            [("A", "1"), ("B", "two words"), ("C", "x # y"), ("D", "")]
-        );
-    }
 
     #[test]
     fn a_file_knows_its_directory() {

@@ -22,7 +22,7 @@ pub(crate) fn name<T>(
     text: &str,
     span: Span,
     make: impl FnOnce(String) -> Result<T, InvalidName>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<T> {
     match make(text.to_owned()) {
         Ok(name) => Some(name),
@@ -43,7 +43,7 @@ pub(crate) fn name<T>(
 }
 
 /// The name of a service, from its key.
-pub(crate) fn service_name(entry: &Entry, report: &mut Report<'_>) -> Option<ServiceName> {
+pub(crate) fn service_name(entry: &Entry, report: &mut Report) -> Option<ServiceName> {
     name(&entry.key, entry.key_span, ServiceName::new, report)
 }
 
@@ -69,7 +69,7 @@ fn name_hint(text: &str) -> String {
 }
 
 /// An image reference, with an explicit tag.
-pub(crate) fn image(node: &Node, dialect: Dialect, report: &mut Report<'_>) -> Option<String> {
+pub(crate) fn image(node: &Node, dialect: Dialect, report: &mut Report) -> Option<String> {
     let reference = read::text(node, "'image'", dialect, report)?;
     match image::parse(reference) {
         Ok(image) => Some(image),
@@ -82,7 +82,7 @@ pub(crate) fn image(node: &Node, dialect: Dialect, report: &mut Report<'_>) -> O
 }
 
 /// True when the text can be the name of an environment variable; else an error was reported.
-pub(crate) fn check_variable_name(name: &str, span: Span, report: &mut Report<'_>) -> bool {
+pub(crate) fn check_variable_name(name: &str, span: Span, report: &mut Report) -> bool {
     let problem = if name.is_empty() {
         "an environment variable has no name"
     } else if name.contains('=') {
@@ -97,7 +97,7 @@ pub(crate) fn check_variable_name(name: &str, span: Span, report: &mut Report<'_
 }
 
 /// True when the text can be the value of an environment variable; else an error was reported.
-pub(crate) fn check_variable_value(value: &str, span: Span, report: &mut Report<'_>) -> bool {
+pub(crate) fn check_variable_value(value: &str, span: Span, report: &mut Report) -> bool {
     if value.contains('\0') {
         report.error(
             span,
@@ -110,7 +110,7 @@ pub(crate) fn check_variable_value(value: &str, span: Span, report: &mut Report<
 }
 
 /// An absolute path in a container, without `.`, `..` and doubled slashes.
-pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report<'_>) -> Option<String> {
+pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report) -> Option<String> {
     if path.contains(char::is_control) {
         report.error(
             span,
@@ -149,7 +149,7 @@ pub(crate) fn mountpoint(path: &str, span: Span, report: &mut Report<'_>) -> Opt
 }
 
 /// A limit of memory in bytes; zero is Docker's word for no limit.
-pub(crate) fn memory_limit(bytes: u64, span: Span, report: &mut Report<'_>) -> Option<u64> {
+pub(crate) fn memory_limit(bytes: u64, span: Span, report: &mut Report) -> Option<u64> {
     if bytes > 0 && bytes < MEMORY_LIMIT_BYTES_MIN {
         report.warning(
             span,
@@ -161,7 +161,7 @@ pub(crate) fn memory_limit(bytes: u64, span: Span, report: &mut Report<'_>) -> O
 }
 
 /// A v1 or Fig `mem_limit`: a number of bytes, or nothing.
-pub(crate) fn memory_limit_integer(node: &Node, report: &mut Report<'_>) -> Option<u64> {
+pub(crate) fn memory_limit_integer(node: &Node, report: &mut Report) -> Option<u64> {
     if node.is_null() {
         return None;
     }
@@ -171,7 +171,7 @@ pub(crate) fn memory_limit_integer(node: &Node, report: &mut Report<'_>) -> Opti
 }
 
 /// A CPU weight; zero is Docker's word for its default.
-pub(crate) fn cpu_shares(node: &Node, dialect: Dialect, report: &mut Report<'_>) -> Option<u32> {
+pub(crate) fn cpu_shares(node: &Node, dialect: Dialect, report: &mut Report) -> Option<u32> {
     if node.is_null() {
         return None;
     }
@@ -181,7 +181,7 @@ pub(crate) fn cpu_shares(node: &Node, dialect: Dialect, report: &mut Report<'_>)
 
 /// True when the text can be a name in a hosts file and in link variables; else an error was
 /// reported.
-pub(crate) fn check_alias(alias: &str, span: Span, report: &mut Report<'_>) -> bool {
+pub(crate) fn check_alias(alias: &str, span: Span, report: &mut Report) -> bool {
     let is_valid = alias.len() <= ALIAS_BYTES_MAX
         && alias.starts_with(|c: char| c.is_ascii_alphanumeric())
         && alias
@@ -201,7 +201,7 @@ pub(crate) fn check_alias(alias: &str, span: Span, report: &mut Report<'_>) -> b
 }
 
 /// A node as manifests name it: a node's name, a host name or an address.
-pub(crate) fn node_name(text: &str, span: Span, report: &mut Report<'_>) -> Option<String> {
+pub(crate) fn node_name(text: &str, span: Span, report: &mut Report) -> Option<String> {
     if text.parse::<std::net::IpAddr>().is_ok() {
         return Some(text.to_owned());
     }

@@ -25,8 +25,38 @@ pub(crate) enum Format {
 const HINT: &str = "an application file has 'version: 1' and 'applications:', or 'services:' \
                     (Compose); a deployment file has 'version: 1' and 'nodes:'";
 
+/// Whether a file that is to be merged with others can be a part of a Compose file; else an error
+/// was reported.
+pub(crate) fn is_compose(root: &Node, report: &mut Report) -> bool {
+    let Some(entries) = root.as_mapping() else {
+        report.error(
+            root.span,
+            format!(
+                "a Compose file must be a mapping ('key: value'), not {}",
+                root.describe()
+            ),
+            "write 'services:' with the services below it",
+        );
+        return false;
+    };
+    let other = entries
+        .iter()
+        .find(|entry| matches!(&*entry.key, "applications" | "nodes"));
+    if let Some(entry) = other {
+        report.error(
+            entry.key_span,
+            format!(
+                "only Compose files can be merged, and '{}' is of a v1 file",
+                entry.key
+            ),
+            "give v1 files without '-f'",
+        );
+    }
+    other.is_none()
+}
+
 /// The format of a file; `None` when it has none, or two at once, and an error was reported.
-pub(crate) fn format(root: &Node, report: &mut Report<'_>) -> Option<Format> {
+pub(crate) fn format(root: &Node, report: &mut Report) -> Option<Format> {
     let Some(entries) = root.as_mapping() else {
         report.error(
             root.span,

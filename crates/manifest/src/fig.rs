@@ -60,7 +60,7 @@ struct WrittenLink {
 }
 
 /// The services of the file; what is wrong is in the report.
-pub(crate) fn read_application(root: &Node, report: &mut Report<'_>) -> Drafts {
+pub(crate) fn read_application(root: &Node, report: &mut Report) -> Drafts {
     let mut drafts = Drafts::new();
     let mut links = Vec::new();
     for entry in root.as_mapping().unwrap_or_default() {
@@ -114,7 +114,7 @@ fn service(
     entry: &Entry,
     name: Option<&ServiceName>,
     draft: &mut Draft,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Vec<(String, String, Span)> {
     let body = &entry.value;
     let what = format!("the service {}", quoted(&entry.key));
@@ -161,7 +161,7 @@ fn service(
         .unwrap_or_default()
 }
 
-fn check_key(entry: &Entry, body: &Node, what: &str, report: &mut Report<'_>) {
+fn check_key(entry: &Entry, body: &Node, what: &str, report: &mut Report) {
     let key = &*entry.key;
     if KEYS.contains(&key) {
         return;
@@ -202,7 +202,7 @@ fn check_key(entry: &Entry, body: &Node, what: &str, report: &mut Report<'_>) {
     }
 }
 
-fn environment_list(items: &[Node], draft: &mut Draft, report: &mut Report<'_>) {
+fn environment_list(items: &[Node], draft: &mut Draft, report: &mut Report) {
     for item in items {
         let Some(text) = read::text(item, "a variable", Dialect::Strict, report) else {
             continue;
@@ -217,12 +217,7 @@ fn environment_list(items: &[Node], draft: &mut Draft, report: &mut Report<'_>) 
     }
 }
 
-fn volumes(
-    entry: &Entry,
-    service: Option<&ServiceName>,
-    draft: &mut Draft,
-    report: &mut Report<'_>,
-) {
+fn volumes(entry: &Entry, service: Option<&ServiceName>, draft: &mut Draft, report: &mut Report) {
     let hint = "write the path of the volume in the container: volumes: [\"/data\"]";
     let Some(items) = read::list(&entry.value, "'volumes'", hint, report) else {
         return;
@@ -259,6 +254,7 @@ fn volumes(
         let at = report.locate(first.span);
         draft.marks.volumes.push((volume.clone(), at));
         draft.spec.mounts.push(VolumeMount {
+            read_only: false,
             volume,
             target,
             size_bytes_max: None,
@@ -266,7 +262,7 @@ fn volumes(
     }
 }
 
-fn links(node: &Node, report: &mut Report<'_>) -> Vec<(String, String, Span)> {
+fn links(node: &Node, report: &mut Report) -> Vec<(String, String, Span)> {
     let hint = "write '- \"service\"' or '- \"service:alias\"'";
     let mut written = Vec::new();
     for item in read::list(node, "'links'", hint, report).unwrap_or_default() {
@@ -283,7 +279,7 @@ fn links(node: &Node, report: &mut Report<'_>) -> Vec<(String, String, Span)> {
 
 /// A link gives the alias its variables, one set for each published port of the target, and makes
 /// the alias a host name. Returns how many links that made.
-fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report<'_>) -> usize {
+fn resolve(link: &WrittenLink, drafts: &mut Drafts, report: &mut Report) -> usize {
     let target = ServiceName::new(link.to.as_str()).ok().and_then(|name| {
         drafts
             .get(&name)

@@ -3,8 +3,9 @@
 //!
 //! [`parse`] reads one file of any format: v1 application and deployment files, Fig files, Compose
 //! files. [`combine()`] joins what belongs together and checks what no file shows alone. Used by
-//! the CLI (`flocker check`, `flocker deploy`) and by control's API. It reads no file, knows no
-//! cluster and never panics, whatever the input.
+//! the CLI (`flocker check`, `flocker deploy`) and by control's API. It opens no file itself (what a
+//! Compose file names is asked of [`ReadFile`]), knows no cluster and never panics, whatever the
+//! input.
 //!
 //! Where it differs from its models, on purpose:
 //! - v1 and Fig: an external port twice, a service on two nodes, a volume of two services, numbers
@@ -12,8 +13,8 @@
 //!   took them and failed later, or silently.
 //! - Fig: `A=b=c` sets `A`; `/host:/path` is refused; `mem_limit` is honoured; the alias of a link
 //!   is also a host name; `22:22` without quotes is the port that was meant, with a warning.
-//! - Compose: a variable without value or default is an error, not an empty text; a volume belongs
-//!   to one service; only named volumes, TCP ports and keys that Flocker honours are accepted.
+//! - Compose: a volume belongs to one service and has a name; only TCP ports, at all addresses;
+//!   `docs/compose.md` says of every key whether it is honoured, ignored with a warning or refused.
 //! - With a deployment file, a service that no file places does not run, as Flocker always had it.
 
 mod combine;
@@ -43,9 +44,19 @@ use flocker_types::app::{Application, Placement};
 use flocker_types::ids::ApplicationName;
 use parsed::{Drafts, conflicts};
 use report::Report;
-use source::Lines;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
+
+/// Reads the files that a Compose file names: `env_file`, `extends`, configs, secrets.
+pub trait ReadFile: fmt::Debug + Send + Sync {
+    /// The bytes of a file, or a few more than `bytes_max` of them when it is larger.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` where there is no such file.
+    fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
+}
 
 /// What a caller knows beside the file itself.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +67,12 @@ pub struct ParseOptions {
     pub directory_name: Option<String>,
     /// Values for `${VARIABLE}` in Compose files, usually the caller's environment and `.env`.
     pub variables: BTreeMap<String, String>,
+    /// The directory that relative paths in Compose files count from: that of the first file.
+    pub directory: PathBuf,
+    /// Reads files; none where there are none to be read.
+    pub files: Option<Arc<dyn ReadFile>>,
+    /// The profiles that are active; `*` means all.
+    pub profiles: BTreeSet<String>,
 }
 
 /// A valid manifest file.
@@ -81,9 +98,12 @@ pub struct Parsed {
 /// # Errors
 /// All errors of the file, and its warnings, in order of position.
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Vec<Diagnostic>> {
-    let lines = Lines::of(source);
-    let mut report = Report::new(&lines);
+    let mut report = Report::new();
     let manifest = read(source, options, &mut report);
+    conclude(manifest, report)
+}
+
+fn conclude(manifest: Option<Manifest>, report: Report) -> Result<Parsed, Vec<Diagnostic>> {
     let failed = report.has_errors();
     let diagnostics = report.finish();
     match manifest {
@@ -95,11 +115,61 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Vec<Diag
     }
 }
 
-fn read(source: &Source, options: &ParseOptions, report: &mut Report<'_>) -> Option<Manifest> {
-    let root = yaml::load(&source.text, report)?;
+/// Reads Compose files that describe one application together: each is merged over those before
+/// it, as `docker compose -f ONE -f TWO` does.
+///
+/// # Errors
+/// All errors of the files, and their warnings, by file and position.
+pub fn parse_merged(sources: &[Source], options: &ParseOptions) -> Result<Parsed, Vec<Diagnostic>> {
+    let mut report = Report::new();
+    let mut roots = Vec::new();
+    for source in sources {
+        let file = report.add_file(source);
+        if let Some(root) = yaml::load(&source.text, file, &mut report)
+            && detect::is_compose(&root, &mut report)
+        {
+            roots.push(root);
+        }
+    }
+    let file = Arc::from(sources.first().map_or("", |source| source.name.as_str()));
+    let parsed =
+        compose::read_application(roots, options, &mut report).map(|(drafts, name, placement)| {
+            let format = ApplicationFormat::Compose;
+            let parsed = finish(file, format, name, placement, drafts, &mut report);
+            Manifest::Application(parsed)
+        });
+    conclude(parsed, report)
+}
+
+/// Reads a file of variables, such as `.env`, by the rules of Compose. `outer` has the variables
+/// that win inside its values: the caller's environment.
+///
+/// # Errors
+/// What is wrong with the file, each with its place.
+pub fn parse_variables(
+    source: &Source,
+    outer: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Vec<Diagnostic>> {
+    let mut report = Report::new();
+    let file = report.add_file(source);
+    let lookup = |name: &str| outer.get(name).cloned();
+    let variables = compose::parse_env_file(file, &source.text, &lookup, &mut report);
+    if report.has_errors() {
+        return Err(report.finish());
+    }
+    Ok(variables)
+}
+
+fn read(source: &Source, options: &ParseOptions, report: &mut Report) -> Option<Manifest> {
+    let file = report.add_file(source);
+    let root = yaml::load(&source.text, file, report)?;
     let file: Arc<str> = Arc::from(source.name.as_str());
     let name = options.application_name.clone();
-    let (format, drafts, name, placement) = match detect::format(&root, report)? {
+    let format = detect::format(&root, report)?;
+    if format != Format::Compose {
+        yaml::refuse_joins(&root, report);
+    }
+    let (format, drafts, name, placement) = match format {
         Format::Deployment => {
             let nodes = v1::read_deployment(&root, report);
             return Some(Manifest::Deployment(ParsedDeployment { file, nodes }));
@@ -115,7 +185,7 @@ fn read(source: &Source, options: &ParseOptions, report: &mut Report<'_>) -> Opt
             (ApplicationFormat::Fig, drafts, name, Placement::default())
         }
         Format::Compose => {
-            let (drafts, name, placement) = compose::read_application(root, options, report);
+            let (drafts, name, placement) = compose::read_application(vec![root], options, report)?;
             (ApplicationFormat::Compose, drafts, name, placement)
         }
     };
@@ -129,7 +199,7 @@ fn finish(
     name: ApplicationName,
     placement: Placement,
     drafts: Drafts,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> ParsedApplication {
     let mut services = BTreeMap::new();
     let mut marks = BTreeMap::new();

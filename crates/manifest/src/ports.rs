@@ -20,7 +20,7 @@ pub(crate) enum Rules {
 }
 
 /// Reads one item of `ports:` into the draft.
-pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut Report<'_>) {
+pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut Report) {
     let Some(scalar) = item.as_scalar() else {
         report.error(
             item.span,
@@ -58,7 +58,7 @@ pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut R
     }
     let pairs = match rules {
         Rules::Fig => fig_pair(text, item.span, report),
-        Rules::Compose => compose_pairs(text, item.span, report),
+        Rules::Compose => compose_pairs(text, item.span, draft, report),
     };
     for pair in pairs.unwrap_or_default() {
         publish(pair, item.span, draft, report);
@@ -66,7 +66,7 @@ pub(crate) fn short(item: &Node, rules: Rules, draft: &mut Draft, report: &mut R
 }
 
 /// Adds one published port to the draft.
-pub(crate) fn publish(port: PortMapping, at: Span, draft: &mut Draft, report: &mut Report<'_>) {
+pub(crate) fn publish(port: PortMapping, at: Span, draft: &mut Draft, report: &mut Report) {
     if draft.spec.ports.len() == PORTS_MAX {
         report.error(
             at,
@@ -75,12 +75,15 @@ pub(crate) fn publish(port: PortMapping, at: Span, draft: &mut Draft, report: &m
         );
         return;
     }
+    if draft.spec.ports.contains(&port) {
+        return;
+    }
     let location = report.locate(at);
     draft.marks.ports.push((port.external, location));
     draft.spec.ports.push(port);
 }
 
-fn fig_pair(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortMapping>> {
+fn fig_pair(text: &str, span: Span, report: &mut Report) -> Option<Vec<PortMapping>> {
     let Some((external, internal)) = text.split_once(':') else {
         missing_node_port(text, span, report);
         return None;
@@ -90,7 +93,7 @@ fn fig_pair(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortM
     Some(vec![PortMapping { internal, external }])
 }
 
-fn missing_node_port(text: &str, span: Span, report: &mut Report<'_>) {
+fn missing_node_port(text: &str, span: Span, report: &mut Report) {
     let shown = text.split('/').next().unwrap_or(text);
     report.error(
         span,
@@ -102,7 +105,37 @@ fn missing_node_port(text: &str, span: Span, report: &mut Report<'_>) {
     );
 }
 
-fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<PortMapping>> {
+/// A port without one on the nodes: Compose publishes it at a random port, which nobody can rely
+/// on; here the other services reach it.
+pub(crate) fn expose_only(
+    ports: std::ops::RangeInclusive<u16>,
+    at: Span,
+    draft: &mut Draft,
+    report: &mut Report,
+) {
+    let first = ports.start();
+    report.warning(
+        at,
+        format!(
+            "the port {first} does not say at which port the nodes answer: only the other services \
+             reach it"
+        ),
+        format!("write \"{first}:{first}\" to publish it on every node"),
+    );
+    draft.spec.expose.extend(ports);
+}
+
+/// True for an address that stands for all addresses of a node.
+pub(crate) fn is_every_address(text: &str) -> bool {
+    matches!(text, "" | "0.0.0.0" | "::" | "[::]")
+}
+
+fn compose_pairs(
+    text: &str,
+    span: Span,
+    draft: &mut Draft,
+    report: &mut Report,
+) -> Option<Vec<PortMapping>> {
     let (addresses, protocol) = match text.rsplit_once('/') {
         Some((addresses, protocol)) => (addresses, Some(protocol)),
         None => (text, None),
@@ -111,12 +144,13 @@ fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<
         check_protocol(protocol, span, report)?;
     }
     let Some((rest, internal)) = addresses.rsplit_once(':') else {
-        missing_node_port(text, span, report);
+        let internal = range(addresses, span, report)?;
+        expose_only(internal, span, draft, report);
         return None;
     };
     let external = match rest.rsplit_once(':') {
         None => rest,
-        Some(("0.0.0.0" | "[::]", external)) => external,
+        Some((address, external)) if is_every_address(address) => external,
         Some((address, external)) => {
             let ports = if external.is_empty() {
                 format!("{internal}:{internal}")
@@ -156,7 +190,7 @@ fn compose_pairs(text: &str, span: Span, report: &mut Report<'_>) -> Option<Vec<
 }
 
 /// TCP is what is carried today.
-pub(crate) fn check_protocol(protocol: &str, span: Span, report: &mut Report<'_>) -> Option<()> {
+pub(crate) fn check_protocol(protocol: &str, span: Span, report: &mut Report) -> Option<()> {
     if protocol.eq_ignore_ascii_case("tcp") {
         return Some(());
     }
@@ -180,7 +214,7 @@ pub(crate) fn check_protocol(protocol: &str, span: Span, report: &mut Report<'_>
 pub(crate) fn range(
     text: &str,
     span: Span,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<std::ops::RangeInclusive<u16>> {
     let Some((first, last)) = text.split_once('-') else {
         let port = number(text, span, report)?;
@@ -206,7 +240,7 @@ pub(crate) fn range(
     Some(first..=last)
 }
 
-fn number(text: &str, span: Span, report: &mut Report<'_>) -> Option<u16> {
+fn number(text: &str, span: Span, report: &mut Report) -> Option<u16> {
     let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
         Ok(port) if is_digits && port > 0 => Some(port),

@@ -7,7 +7,7 @@ use crate::diagnostic::quoted;
 use crate::report::Report;
 use crate::source::Span;
 use crate::suggest::nearest;
-use crate::yaml::{Data, Entry, Meaning, Node};
+use crate::yaml::{Data, Entry, Form, Meaning, Node};
 
 /// Longest list that is read. Some lists are compared item by item.
 const ITEMS_MAX: usize = 5000;
@@ -26,7 +26,7 @@ pub(crate) fn text<'n>(
     node: &'n Node,
     what: &str,
     dialect: Dialect,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<&'n str> {
     let Some(scalar) = node.as_scalar() else {
         report.error(
@@ -41,6 +41,8 @@ pub(crate) fn text<'n>(
     }
     let taken = match (scalar.meaning(), dialect) {
         (Meaning::Text, _) => true,
+        // What a variable brought was never anything but text.
+        _ if scalar.form == Form::Completed => true,
         (Meaning::Null | Meaning::Truth(_), _) => false,
         (_, Dialect::Strict) => false,
         (_, Dialect::Compose) => true,
@@ -67,7 +69,7 @@ pub(crate) fn integer(
     what: &str,
     range: std::ops::RangeInclusive<i128>,
     dialect: Dialect,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<i128> {
     let value = node.as_scalar().and_then(|scalar| match scalar.meaning() {
         Meaning::Integer(value) => Some(value),
@@ -118,20 +120,21 @@ fn number_hint(range: &std::ops::RangeInclusive<i128>) -> String {
 }
 
 /// A port number.
-pub(crate) fn port(
-    node: &Node,
-    what: &str,
-    dialect: Dialect,
-    report: &mut Report<'_>,
-) -> Option<u16> {
+pub(crate) fn port(node: &Node, what: &str, dialect: Dialect, report: &mut Report) -> Option<u16> {
     let value = integer(node, what, 1..=65535, dialect, report)?;
     u16::try_from(value).ok()
 }
 
 /// `true` or `false`.
-pub(crate) fn truth(node: &Node, what: &str, report: &mut Report<'_>) -> Option<bool> {
+pub(crate) fn truth(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
     let value = node.as_scalar().and_then(|scalar| match scalar.meaning() {
         Meaning::Truth(value) | Meaning::OldTruth(value) => Some(value),
+        // Compose reads a text where it expects a truth value.
+        Meaning::Text => match scalar.text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "y" | "on" | "1" => Some(true),
+            "false" | "no" | "n" | "off" | "0" => Some(false),
+            _ => None,
+        },
         _ => None,
     });
     if value.is_none() {
@@ -146,7 +149,7 @@ pub(crate) fn mapping<'n>(
     node: &'n Node,
     what: &str,
     hint: &str,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<&'n [Entry]> {
     let entries = node.as_mapping();
     if entries.is_none() {
@@ -164,7 +167,7 @@ pub(crate) fn list<'n>(
     node: &'n Node,
     what: &str,
     hint: &str,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<&'n [Node]> {
     match &node.data {
         Data::Sequence(items) if items.len() > ITEMS_MAX => {
@@ -190,7 +193,7 @@ pub(crate) fn required<'n>(
     key: &str,
     at: Span,
     hint: &str,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<&'n Node> {
     let value = node.get(key);
     if value.is_none() {
@@ -200,12 +203,7 @@ pub(crate) fn required<'n>(
 }
 
 /// Reports every key that is not among `known`. `inside` says where: "a port", "the volume" ...
-pub(crate) fn unknown_keys(
-    entries: &[Entry],
-    known: &[&str],
-    inside: &str,
-    report: &mut Report<'_>,
-) {
+pub(crate) fn unknown_keys(entries: &[Entry], known: &[&str], inside: &str, report: &mut Report) {
     for entry in entries {
         if !known.contains(&&*entry.key) {
             unknown_key(entry, known, inside, report);
@@ -214,7 +212,7 @@ pub(crate) fn unknown_keys(
 }
 
 /// Reports one key as unknown, with the nearest known one.
-pub(crate) fn unknown_key(entry: &Entry, known: &[&str], inside: &str, report: &mut Report<'_>) {
+pub(crate) fn unknown_key(entry: &Entry, known: &[&str], inside: &str, report: &mut Report) {
     if report.is_full() {
         return;
     }

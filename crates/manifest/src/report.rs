@@ -1,9 +1,9 @@
-//! Collects the diagnostics of one file, so that a reader is told everything at once.
+//! Collects the diagnostics of the files that are read together, so that a reader is told everything at once.
 //!
 //! Used by every reader of this crate; never decides what is wrong.
 
 use crate::diagnostic::{self, Diagnostic, Severity};
-use crate::source::{Lines, Location, Span};
+use crate::source::{FileId, Lines, Location, Source, Span};
 use crate::yaml::Node;
 use std::sync::Arc;
 
@@ -11,29 +11,35 @@ use std::sync::Arc;
 /// do not help anybody.
 const DIAGNOSTICS_MAX: usize = 200;
 
-/// The diagnostics of one file so far.
-pub(crate) struct Report<'a> {
-    lines: &'a Lines<'a>,
+/// The diagnostics of the files that are read together so far.
+pub(crate) struct Report {
+    files: Vec<Lines>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl<'a> Report<'a> {
-    /// Nothing said yet about that file.
-    pub(crate) fn new(lines: &'a Lines<'a>) -> Self {
+impl Report {
+    /// Nothing said yet, no file known.
+    pub(crate) fn new() -> Self {
         Self {
-            lines,
+            files: Vec::new(),
             diagnostics: Vec::new(),
         }
     }
 
-    /// A place in this file, to be kept for checks that need several files.
-    pub(crate) fn locate(&self, span: Span) -> Location {
-        self.lines.locate(span)
+    /// Another file, so that places in it can be shown.
+    pub(crate) fn add_file(&mut self, source: &Source) -> FileId {
+        self.files.push(Lines::of(source));
+        FileId(self.files.len() - 1)
     }
 
-    /// The lines of the file.
-    pub(crate) fn lines(&self) -> &'a Lines<'a> {
-        self.lines
+    /// A place, to be kept for checks that need several files.
+    pub(crate) fn locate(&self, span: Span) -> Location {
+        self.lines(span.file).locate(span)
+    }
+
+    /// The lines of a file.
+    pub(crate) fn lines(&self, file: FileId) -> &Lines {
+        &self.files[file.0]
     }
 
     /// Something makes the file unusable; `hint` says what to write instead.
@@ -63,6 +69,14 @@ impl<'a> Report<'a> {
         self.add(Severity::Warning, span, message.into(), hint.into());
     }
 
+    /// The same for a place that was kept.
+    pub(crate) fn warning_at(&mut self, at: &Location, message: String, hint: &str) {
+        if self.diagnostics.len() < DIAGNOSTICS_MAX {
+            let warning = Diagnostic::new(Severity::Warning, at, message).with_hint(hint);
+            self.diagnostics.push(warning);
+        }
+    }
+
     fn add(&mut self, severity: Severity, span: Span, message: String, hint: String) {
         if self.diagnostics.len() >= DIAGNOSTICS_MAX && severity == Severity::Warning {
             return;
@@ -70,7 +84,7 @@ impl<'a> Report<'a> {
         if self.is_full() {
             return;
         }
-        let at = self.lines.locate(span);
+        let at = self.locate(span);
         self.diagnostics
             .push(Diagnostic::new(severity, &at, message).with_hint(hint));
     }
@@ -96,8 +110,12 @@ impl<'a> Report<'a> {
     /// Everything that was said, in order of position.
     pub(crate) fn finish(self) -> Vec<Diagnostic> {
         let mut diagnostics = self.diagnostics;
-        let file = self.lines.locate(Span::at(1, 1)).file;
-        diagnostic::sort(&mut diagnostics, &[Arc::clone(&file)]);
+        let files: Vec<Arc<str>> = self
+            .files
+            .iter()
+            .map(|lines| Arc::clone(lines.file()))
+            .collect();
+        diagnostic::sort(&mut diagnostics, &files);
         diagnostics
     }
 }

@@ -1,4 +1,4 @@
-//! One manifest file as text: where its lines are, and what a position in it looks like.
+//! Manifest files as text: where their lines are, and what a position in them looks like.
 //!
 //! Callers (the CLI, the API) read the file and hand it in; this module never touches a disk.
 
@@ -29,9 +29,15 @@ impl Source {
     }
 }
 
+/// Which of the files that are read together: the first has the number 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct FileId(pub(crate) usize);
+
 /// A stretch of text within one file, in lines and characters. Lines and columns count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Span {
+    /// The file.
+    pub(crate) file: FileId,
     /// Line of the first character.
     pub(crate) line: usize,
     /// Column of the first character.
@@ -44,8 +50,9 @@ pub(crate) struct Span {
 
 impl Span {
     /// The single character at a position.
-    pub(crate) fn at(line: usize, column: usize) -> Self {
+    pub(crate) fn at(file: FileId, line: usize, column: usize) -> Self {
         Self {
+            file,
             line,
             column,
             end_line: line,
@@ -74,14 +81,14 @@ pub(crate) struct Location {
 /// The lines of a file, found once, so that any position can be shown cheaply, in a file of one
 /// very long line too.
 #[derive(Debug)]
-pub(crate) struct Lines<'a> {
+pub(crate) struct Lines {
     file: Arc<str>,
-    lines: Vec<Line<'a>>,
+    lines: Vec<Line>,
 }
 
 #[derive(Debug)]
-struct Line<'a> {
-    text: &'a str,
+struct Line {
+    text: String,
     /// Where every `STEP_CHARS`th character begins, in bytes.
     steps: Vec<usize>,
     /// Characters without trailing white space.
@@ -91,18 +98,18 @@ struct Line<'a> {
 /// Distance of the known positions within a line, in characters.
 const STEP_CHARS: usize = 128;
 
-impl<'a> Line<'a> {
-    fn of(text: &'a str) -> Self {
+impl Line {
+    fn of(text: &str) -> Self {
         let starts = text.char_indices().map(|(at, _)| at);
         Self {
-            text,
             steps: starts.step_by(STEP_CHARS).collect(),
             visible_chars: text.trim_end().chars().count(),
+            text: text.to_owned(),
         }
     }
 
     /// The text from a character on; empty beyond the end.
-    fn tail_from(&self, index: usize) -> &'a str {
+    fn tail_from(&self, index: usize) -> &str {
         let Some(step) = self.steps.get(index / STEP_CHARS) else {
             return "";
         };
@@ -112,9 +119,9 @@ impl<'a> Line<'a> {
     }
 }
 
-impl<'a> Lines<'a> {
+impl Lines {
     /// Splits a text at every break that YAML knows: LF, CR, CR LF.
-    pub(crate) fn of(source: &'a Source) -> Self {
+    pub(crate) fn of(source: &Source) -> Self {
         let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
         let mut lines = Vec::new();
         let mut rest = text;
@@ -134,18 +141,23 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The file's name.
+    pub(crate) fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
     /// Text of a line, counting from 1; empty beyond the end.
-    pub(crate) fn text(&self, line: usize) -> &'a str {
-        self.line(line).map_or("", |line| line.text)
+    pub(crate) fn text(&self, line: usize) -> &str {
+        self.line(line).map_or("", |line| &line.text)
     }
 
     /// Text of a line from a column on, both counting from 1.
-    pub(crate) fn text_from(&self, line: usize, column: usize) -> &'a str {
+    pub(crate) fn text_from(&self, line: usize, column: usize) -> &str {
         self.line(line)
             .map_or("", |line| line.tail_from(column.saturating_sub(1)))
     }
 
-    fn line(&self, line: usize) -> Option<&Line<'a>> {
+    fn line(&self, line: usize) -> Option<&Line> {
         self.lines.get(line.checked_sub(1)?)
     }
 
@@ -212,6 +224,7 @@ mod tests {
     fn a_stretch_over_two_lines_is_shown_on_its_first() {
         let source = Source::new("f", "key: [1,   \n  2]");
         let location = Lines::of(&source).locate(Span {
+            file: FileId(0),
             line: 1,
             column: 6,
             end_line: 2,

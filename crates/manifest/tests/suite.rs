@@ -3,9 +3,11 @@
 mod suite {
     pub(crate) mod bad;
     pub(crate) mod combining;
+    pub(crate) mod expected;
     pub(crate) mod good;
     pub(crate) mod limits;
     pub(crate) mod old_manifests;
+    pub(crate) mod oracle;
     pub(crate) mod rendering;
     pub(crate) mod support;
 }

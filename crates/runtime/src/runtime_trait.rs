@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use flocker_types::api::LogLine;
 use flocker_types::app::HealthCheck;
+use flocker_types::container::ContainerOptions;
 use flocker_types::ids::ServiceId;
 use flocker_types::link::Follow;
 use std::net::Ipv4Addr;
@@ -32,19 +33,23 @@ pub struct ContainerRequest {
     pub health_check: Option<HealthCheck>,
     /// None leaves the image's own in force.
     pub stop_signal: Option<String>,
+    /// Everything else that the engine is asked for.
+    pub options: ContainerOptions,
     /// The fixed address of the container in the node's container network.
     pub address: Ipv4Addr,
     /// Fingerprint of the whole request; a container with another one is out of date.
     pub fingerprint: String,
 }
 
-/// One directory of the node in a container.
+/// One directory or file of the node in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRequest {
     /// On the node.
     pub source: PathBuf,
     /// In the container.
     pub target: String,
+    /// The container cannot write it.
+    pub read_only: bool,
 }
 
 /// An image that the engine has.

@@ -50,6 +50,7 @@ fn request(service: &ServiceId) -> ContainerRequest {
         environment: Vec::new(),
         hosts: Vec::new(),
         mounts: Vec::new(),
+        options: flocker_types::container::ContainerOptions::default(),
         memory_limit_bytes: None,
         cpu_shares: None,
         health_check: None,
@@ -133,6 +134,7 @@ async fn health_is_what_the_test_says() {
         timeout_ms: 1_000,
         retries: 1,
         start_period_ms: 0,
+        start_interval_ms: None,
     });
     runtime.create(&request).await.unwrap();
     runtime.start(&db()).await.unwrap();

@@ -3,6 +3,7 @@
 //! The manifest crate makes these from files; control keeps them; agents build containers from
 //! them. Values here are already valid: whoever makes one has checked names, ports and paths.
 
+use crate::container::{ContainerOptions, is_default};
 use crate::ids::{ApplicationName, ServiceId, ServiceName, VolumeName};
 use crate::secret::SecretText;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,9 @@ pub struct ServiceSpec {
     pub depends_on: BTreeMap<ServiceName, DependencyCondition>,
     /// Longest pause that a planned move should cause, in milliseconds.
     pub pause_budget_ms: u64,
+    /// How its container is made, beyond all this.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub container: ContainerOptions,
 }
 
 impl ServiceSpec {
@@ -94,12 +98,31 @@ impl ServiceSpec {
             stop_grace_ms: STOP_GRACE_DEFAULT_MS,
             depends_on: BTreeMap::new(),
             pause_budget_ms: PAUSE_BUDGET_DEFAULT_MS,
+            container: ContainerOptions::default(),
         }
     }
 
-    /// Takes the values of secret variables away, for people.
+    /// Every value that nobody is to see: its name, for people, and the value.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = (&str, &mut SecretText)> {
+        let variables = self.secret_environment.iter_mut();
+        let files = self.container.files.iter_mut();
+        variables
+            .map(|(name, value)| (name.as_str(), value))
+            .chain(files.map(|file| (file.target.as_str(), &mut file.content)))
+    }
+
+    /// The same, to look at.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretText)> {
+        let variables = self.secret_environment.iter();
+        let files = self.container.files.iter();
+        variables
+            .map(|(name, value)| (name.as_str(), value))
+            .chain(files.map(|file| (file.target.as_str(), &file.content)))
+    }
+
+    /// Takes the values of secret variables, and what configs and secrets hold, away, for people.
     pub fn hide_secrets(&mut self) {
-        for value in self.secret_environment.values_mut() {
+        for (_, value) in self.secrets_mut() {
             *value = SecretText::Hidden;
         }
     }
@@ -149,6 +172,9 @@ pub struct VolumeMount {
     /// Most bytes that the volume may hold; none means as much as the pool has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes_max: Option<u64>,
+    /// The container cannot write it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_only: bool,
 }
 
 /// What happens when a container exits by itself. Carried out by the agent, not by Docker.
@@ -180,6 +206,9 @@ pub struct HealthCheck {
     pub retries: u32,
     /// Time after the start in which failures do not count, in milliseconds.
     pub start_period_ms: u64,
+    /// Between two checks in that time, in milliseconds; the engine's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_interval_ms: Option<u64>,
 }
 
 /// How far a dependency must have come.

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod api;
 pub mod app;
+pub mod container;
 pub mod ids;
 pub mod link;
 pub mod operation;

@@ -1,6 +1,6 @@
 //! Preparing a container, and running it on its volumes.
 
-use super::{image, runtime_failure, storage_failure};
+use super::{files, image, runtime_failure, storage_failure};
 use crate::readiness::Ports;
 use crate::run::Node;
 use flocker_core::agent::JobOutcome;
@@ -62,6 +62,7 @@ impl Wish<'_> {
             cpu_shares: spec.cpu_shares,
             health_check: spec.health_check.clone(),
             stop_signal: spec.stop_signal.clone(),
+            options: spec.container.clone(),
             address: self.address,
             fingerprint: self.fingerprint.clone(),
         }
@@ -86,7 +87,7 @@ pub(super) async fn prepare(
         .map_err(runtime_failure)?;
     let runs = existing.is_some_and(|info| matches!(info.run, ContainerRun::Running { .. }));
     if !runs && incoming.is_empty() {
-        let mounts = mounts(node, wish.container).await?;
+        let mounts = mounts(node, &wish).await?;
         let request = wish.request(&image, mounts);
         node.runtime
             .create(&request)
@@ -116,8 +117,11 @@ async fn check_room(node: &Node, incoming: &[IncomingVolume]) -> Result<(), Fail
     Ok(())
 }
 
-async fn mounts(node: &Node, container: &ContainerSpec) -> Result<Vec<MountRequest>, Failure> {
-    let mut mounts = Vec::new();
+/// The service's volumes, configs and secrets.
+async fn mounts(node: &Node, wish: &Wish<'_>) -> Result<Vec<MountRequest>, Failure> {
+    let container = wish.container;
+    let files = &container.spec.container.files;
+    let mut mounts = files::put(&node.config, wish.service, &wish.fingerprint, files).await?;
     for (mount, volume) in container.spec.mounts.iter().zip(&container.volumes) {
         let source = node
             .store
@@ -127,6 +131,7 @@ async fn mounts(node: &Node, container: &ContainerSpec) -> Result<Vec<MountReque
         mounts.push(MountRequest {
             source,
             target: mount.target.clone(),
+            read_only: mount.read_only,
         });
     }
     Ok(mounts)
@@ -143,7 +148,7 @@ pub(super) async fn run(
         volumes.push(claim_volume(node, claim).await?);
     }
     let image = image::present(node, wish.container).await?;
-    let mounts = mounts(node, wish.container).await?;
+    let mounts = mounts(node, &wish).await?;
     let ports = Ports::of(&wish.container.spec, &image.exposed_ports);
     node.watcher.remember_ports(wish.service, ports);
     let request = wish.request(&image, mounts);
@@ -151,6 +156,7 @@ pub(super) async fn run(
         .create(&request)
         .await
         .map_err(runtime_failure)?;
+    files::keep_only(&node.config, wish.service, &wish.fingerprint).await?;
     node.runtime
         .start(wish.service)
         .await

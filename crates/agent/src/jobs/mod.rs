@@ -5,6 +5,7 @@
 
 mod container;
 mod copy;
+mod files;
 mod image;
 
 use crate::run::Node;
@@ -121,6 +122,7 @@ async fn carry_out(
                 .remove(&service)
                 .await
                 .map_err(runtime_failure)?;
+            files::remove(&node.config, &service).await?;
             Ok(JobOutcome::Done)
         }
         other => on_volumes(node, other, progress).await,

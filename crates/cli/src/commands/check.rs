@@ -1,37 +1,33 @@
 //! `flocker check`: manifests, without a cluster.
 
 use crate::failure::Failure;
-use crate::manifests::{self, Kind, Manifests};
+use crate::manifests::{self, Kind, ManifestArgs, Manifests};
 use crate::output::{self, Style};
 use crate::quantity::count;
 use clap::Args;
 use flocker_manifest::{Diagnostic, ParsedApplication, RenderStyle, Severity, combine, render_all};
 use flocker_types::ids::ApplicationName;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Check manifest files, without a cluster
 ///
 /// Reads Flocker v1, Fig and Compose files, and v1 deployment files. With a deployment file, checks
-/// that it and the applications fit together.
+/// that it and the applications fit together. Compose files given with -f are merged into one, each over
+/// those before it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   flocker check compose.yml
+  flocker check -f compose.yml -f compose.production.yml
   flocker check deployment.yml application.yml")]
 pub(crate) struct Check {
-    /// Manifest files
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-
-    /// The application's name, where a file gives none
-    #[arg(long, value_name = "NAME")]
-    application: Option<ApplicationName>,
+    #[command(flatten)]
+    manifests: ManifestArgs,
 }
 
 impl Check {
     /// Checks the files, each and together.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let manifests = manifests::read(&self.files, self.application.as_ref())?;
+        let manifests = manifests::read(&self.manifests)?;
         let mut found = manifests.errors.clone();
         found.extend(manifests.warnings.clone());
         if manifests.errors.is_empty() {

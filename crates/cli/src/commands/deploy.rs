@@ -6,36 +6,30 @@ use super::check;
 use super::{Format, Global};
 use crate::failure::Failure;
 use crate::follow::{self, ReportTo};
-use crate::manifests;
+use crate::manifests::{self, ManifestArgs};
 use crate::output::live::Progress;
 use crate::output::{self, Answer, Style, plan};
 use clap::Args;
 use flocker_manifest::combine;
 use flocker_net::client::ApiClient;
 use flocker_types::api::{DeployRequest, OperationView, PlanRequest, Started};
-use flocker_types::ids::ApplicationName;
 use flocker_types::plan::Plan;
-use std::path::PathBuf;
 
 /// Make the cluster run what manifests describe, where they say
 ///
 /// Takes one or more application files (Compose, Flocker v1, Fig) and at most one deployment file, in any
-/// order. Shows the plan and asks before anything happens. Services whose node changes are moved with
-/// their data.
+/// order. Compose files given with -f are merged into one, each over those before it. Shows the plan and
+/// asks before anything happens. Services whose node changes are moved with their data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   flocker deploy compose.yml
   flocker deploy deployment.yml application.yml
+  flocker deploy -f compose.yml -f compose.production.yml --profile web
   flocker deploy compose.yml --plan
   flocker deploy compose.yml --yes --json")]
 pub(crate) struct Deploy {
-    /// Manifest files
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-
-    /// The application's name, where a file gives none
-    #[arg(long, value_name = "NAME")]
-    application: Option<ApplicationName>,
+    #[command(flatten)]
+    manifests: ManifestArgs,
 
     /// Do not ask
     #[arg(short, long, conflicts_with = "plan")]
@@ -52,7 +46,7 @@ pub(crate) struct Deploy {
 impl Deploy {
     /// Plans, asks, deploys, reports.
     pub(crate) async fn run(&self, global: &Global) -> Result<(), Failure> {
-        let request = read_request(&self.files, self.application.as_ref())?;
+        let request = read_request(&self.manifests)?;
         let client = global.open()?.client;
         let plan: Plan = client.post("/v1/plan", &request).await?;
         if self.plan {
@@ -100,11 +94,8 @@ impl Deploy {
 }
 
 /// What the files ask for. Says what is wrong with them, if anything is.
-pub(super) fn read_request(
-    files: &[PathBuf],
-    application: Option<&ApplicationName>,
-) -> Result<PlanRequest, Failure> {
-    let manifests = manifests::read(files, application)?;
+pub(super) fn read_request(given: &ManifestArgs) -> Result<PlanRequest, Failure> {
+    let manifests = manifests::read(given)?;
     check::show(&manifests.warnings);
     if !manifests.errors.is_empty() {
         check::show(&manifests.errors);

@@ -7,6 +7,7 @@ use super::deploy::{execute, read_request};
 use super::{Global, wait_for};
 use crate::failure::Failure;
 use crate::follow::{self, ReportTo};
+use crate::manifests::ManifestArgs;
 use crate::output;
 use crate::output::live::Progress;
 use flocker_types::plan::Plan;
@@ -66,7 +67,11 @@ fn check_exists(path: &Path) -> Result<(), Failure> {
 }
 
 async fn deploy(files: &[PathBuf]) -> Result<(), Failure> {
-    let request = read_request(files, None)?;
+    let given = ManifestArgs {
+        files: files.to_vec(),
+        ..ManifestArgs::default()
+    };
+    let request = read_request(&given)?;
     let client = Global::default().open()?.client;
     let plan: Plan = client.post("/v1/plan", &request).await?;
     if plan.steps.is_empty() {

@@ -19,7 +19,7 @@ fn place(service: &ServiceId, name: &str) -> String {
 /// Every secret of an application that is to be planned must be given.
 pub(super) fn check_given(application: &Application) -> Result<(), Refusal> {
     for (service, spec) in &application.services {
-        for (name, value) in &spec.secret_environment {
+        for (name, value) in spec.secrets() {
             if value.reveal().is_none() {
                 return Err(Refusal::invalid(format!(
                     "the value of {name} of service {service} is not given"
@@ -34,7 +34,7 @@ pub(super) fn check_given(application: &Application) -> Result<(), Refusal> {
 /// Seals what a plan must not show.
 pub(super) fn seal(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
     for step in &mut plan.steps {
-        for (name, value) in &mut step.spec.secret_environment {
+        for (name, value) in step.spec.secrets_mut() {
             let Some(text) = value.reveal() else { continue };
             let sealed = api.sealer.seal(text, &place(&step.service, name));
             *value = SecretText::Sealed(sealed.map_err(|error| {
@@ -52,7 +52,7 @@ pub(super) fn seal(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
 /// Opens what [`seal`] has sealed.
 pub(super) fn open(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
     for step in &mut plan.steps {
-        for (name, value) in &mut step.spec.secret_environment {
+        for (name, value) in step.spec.secrets_mut() {
             let opened = match value {
                 SecretText::Plain(_) => continue,
                 SecretText::Sealed(sealed) => {

@@ -89,6 +89,9 @@ impl Planner<'_> {
             ));
             return;
         }
+        if !self.check_ties(&id, record, spec, target) {
+            return;
+        }
         let volumes = self.state.existing_volumes(&id.application, spec);
         let Some(source) = self.source(&id, record, &volumes, target) else {
             return;
@@ -107,7 +110,37 @@ impl Planner<'_> {
             }
             Some(_) => OperationKind::Start,
         };
+        if let Some(tie) = spec.container.ties().first() {
+            self.warnings.push(format!(
+                "{id}: {tie} belongs to {}: the service stays there, and what is in it is neither \
+                 copied nor moved",
+                self.names([target])
+            ));
+        }
         self.push_step(id, kind, source, Some(target), spec.clone(), changes);
+    }
+
+    /// A service that uses something of its node stays there; false after a problem.
+    fn check_ties(
+        &mut self,
+        id: &ServiceId,
+        record: Option<&ServiceRecord>,
+        spec: &ServiceSpec,
+        target: NodeId,
+    ) -> bool {
+        let had_ties = record.filter(|record| !record.spec.container.ties().is_empty());
+        let elsewhere = had_ties
+            .and_then(|record| record.node)
+            .filter(|node| *node != target);
+        if let (Some(node), Some(tie)) = (elsewhere, spec.container.ties().first()) {
+            self.problems.push(format!(
+                "{id}: {tie} ties it to {}, so it cannot be moved to {}; put the same there, remove \
+                 the service (flocker rm {id}), and deploy it on that node",
+                self.names([node]),
+                self.names([target])
+            ));
+        }
+        elsewhere.is_none() || spec.container.ties().is_empty()
     }
 
     /// Where the service, or the data that it has from before, is now. `None` after a problem.

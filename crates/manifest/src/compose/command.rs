@@ -1,11 +1,30 @@
-//! Splits a command line into words, as a shell would, without running one.
+//! Reads `command:` and `entrypoint:`, splitting a line into words as a shell would, without
+//! running one.
 
 use crate::read::{self, Dialect};
 use crate::report::Report;
 use crate::yaml::{Data, Node};
 
 /// Reads `command:`: a list of words, or a line to split. `None` for the image's own command.
-pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
+pub(super) fn read(node: &Node, report: &mut Report) -> Option<Vec<String>> {
+    let words = words(node, "command", report)?;
+    if words.is_empty() {
+        report.error(
+            node.span,
+            "the command is empty",
+            "remove the key to use the image's own command",
+        );
+        return None;
+    }
+    Some(words)
+}
+
+/// Reads `entrypoint:` in the same forms; no words mean that the image's own is taken away.
+pub(super) fn entrypoint(node: &Node, report: &mut Report) -> Option<Vec<String>> {
+    words(node, "entrypoint", report)
+}
+
+fn words(node: &Node, key: &str, report: &mut Report) -> Option<Vec<String>> {
     if node.is_null() {
         return None;
     }
@@ -14,7 +33,12 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
             let words: Vec<String> = items
                 .iter()
                 .filter_map(|item| {
-                    read::text(item, "a word of 'command'", Dialect::Compose, report)
+                    read::text(
+                        item,
+                        &format!("a word of '{key}'"),
+                        Dialect::Compose,
+                        report,
+                    )
                 })
                 .map(str::to_owned)
                 .collect();
@@ -24,7 +48,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
             words
         }
         Data::Scalar(_) => {
-            let line = read::text(node, "'command'", Dialect::Compose, report)?;
+            let line = read::text(node, &format!("'{key}'"), Dialect::Compose, report)?;
             let Some(words) = split(line) else {
                 report.error(
                     node.span,
@@ -38,7 +62,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
         Data::Mapping(_) => {
             report.error(
                 node.span,
-                "'command' must be text or a list, not a mapping",
+                format!("'{key}' must be text or a list, not a mapping"),
                 "write the command as a list: [\"sh\", \"-c\", \"...\"]",
             );
             return None;
@@ -49,14 +73,6 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> 
             node.span,
             "a command cannot contain a NUL character",
             "remove the \\0",
-        );
-        return None;
-    }
-    if words.is_empty() {
-        report.error(
-            node.span,
-            "the command is empty",
-            "remove the key to use the image's own command",
         );
         return None;
     }

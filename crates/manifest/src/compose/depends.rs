@@ -1,11 +1,11 @@
 //! Reads `depends_on:` and finds services that wait for each other.
 
-use super::known_service;
+use super::Names;
 use crate::parsed::{Draft, Drafts};
 use crate::read::{self, Dialect};
 use crate::report::Report;
 use crate::source::Span;
-use crate::yaml::{Data, Entry, Node};
+use crate::yaml::{Data, Entry, Meaning, Node};
 use flocker_types::app::DependencyCondition;
 use flocker_types::ids::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const HINT: &str = "write a list of services, or 'name: {condition: service_healthy}'";
 
 /// Reads the dependencies of one service into its draft.
-pub(super) fn read(node: &Node, names: &[&str], draft: &mut Draft, report: &mut Report<'_>) {
+pub(super) fn read(node: &Node, names: &Names<'_>, draft: &mut Draft, report: &mut Report) {
     match &node.data {
         Data::Sequence(items) => {
             for item in items {
                 let name = read::text(item, "a dependency", Dialect::Compose, report)
-                    .and_then(|text| known_service(text, item.span, names, report));
+                    .and_then(|text| names.known(text, item.span, report));
                 if let Some(name) = name {
                     draft
                         .spec
@@ -29,8 +29,11 @@ pub(super) fn read(node: &Node, names: &[&str], draft: &mut Draft, report: &mut 
         }
         Data::Mapping(entries) => {
             for entry in entries {
-                let name = known_service(&entry.key, entry.key_span, names, report);
                 let condition = long_form(entry, report);
+                if !names.has(&entry.key) && is_optional(entry) {
+                    continue;
+                }
+                let name = names.known(&entry.key, entry.key_span, report);
                 if let (Some(name), Some(condition)) = (name, condition) {
                     draft.spec.depends_on.insert(name, condition);
                 }
@@ -44,25 +47,22 @@ pub(super) fn read(node: &Node, names: &[&str], draft: &mut Draft, report: &mut 
     }
 }
 
-fn long_form(entry: &Entry, report: &mut Report<'_>) -> Option<DependencyCondition> {
+fn long_form(entry: &Entry, report: &mut Report) -> Option<DependencyCondition> {
     let node = &entry.value;
     let entries = read::mapping(node, "a dependency", HINT, report)?;
     let known = ["condition", "restart", "required"];
     read::unknown_keys(entries, &known, "a dependency", report);
-    for (key, honoured, hint) in [
-        (
-            "restart",
-            false,
+    if let Some(entry) = node.entry("restart")
+        && read::truth(&entry.value, "'restart'", report) == Some(true)
+    {
+        report.error(
+            entry.key_span,
+            "'restart: true' is not supported yet",
             "remove it: the service is not restarted with what it depends on",
-        ),
-        ("required", true, "remove it: every dependency is required"),
-    ] {
-        if let Some(entry) = node.entry(key)
-            && read::truth(&entry.value, &format!("'{key}'"), report) == Some(!honoured)
-        {
-            let message = format!("'{key}: {}' is not supported yet", !honoured);
-            report.error(entry.key_span, message, hint);
-        }
+        );
+    }
+    if let Some(required) = node.get("required") {
+        read::truth(required, "'required'", report)?;
     }
     let hint = "write 'condition: service_started' or 'condition: service_healthy'";
     let condition = read::required(node, "condition", entry.key_span, hint, report)?;
@@ -91,8 +91,14 @@ fn long_form(entry: &Entry, report: &mut Report<'_>) -> Option<DependencyConditi
     }
 }
 
+/// Whether the service may do without the other one.
+fn is_optional(entry: &Entry) -> bool {
+    let required = entry.value.get("required").and_then(Node::as_scalar);
+    required.is_some_and(|scalar| scalar.meaning() == Meaning::Truth(false))
+}
+
 /// Checks what only all services together show.
-pub(super) fn check(drafts: &Drafts, waits: &BTreeMap<ServiceName, Span>, report: &mut Report<'_>) {
+pub(super) fn check(drafts: &Drafts, waits: &BTreeMap<ServiceName, Span>, report: &mut Report) {
     for (service, span) in waits {
         let Some(draft) = drafts.get(service) else {
             continue;

@@ -32,7 +32,7 @@ pub(super) struct ServiceExtension {
 }
 
 /// Reads `x-flocker` of a service.
-pub(super) fn of_service(node: &Node, report: &mut Report<'_>) -> ServiceExtension {
+pub(super) fn of_service(node: &Node, report: &mut Report) -> ServiceExtension {
     let mut said = ServiceExtension::default();
     let hint = "write for example 'x-flocker: {node: node-1, size: 10G, pause_budget: 2s}'";
     let Some(entries) = read::mapping(node, "'x-flocker'", hint, report) else {
@@ -67,14 +67,14 @@ pub(super) fn of_service(node: &Node, report: &mut Report<'_>) -> ServiceExtensi
 }
 
 /// Reads `x-flocker` of a top-level volume: its size in bytes.
-pub(super) fn of_volume(node: &Node, report: &mut Report<'_>) -> Option<u64> {
+pub(super) fn of_volume(node: &Node, report: &mut Report) -> Option<u64> {
     let hint = "write for example 'x-flocker: {size: 10G}'";
     let entries = read::mapping(node, "'x-flocker'", hint, report)?;
     check_keys(entries, &["size"], "'x-flocker' of a volume", report);
     limits::volume_size(node.get("size")?, report)
 }
 
-fn check_keys(entries: &[Entry], known: &[&str], inside: &str, report: &mut Report<'_>) {
+fn check_keys(entries: &[Entry], known: &[&str], inside: &str, report: &mut Report) {
     for entry in entries {
         if PLANNED.contains(&&*entry.key) {
             report.error(

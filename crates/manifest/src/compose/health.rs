@@ -19,7 +19,7 @@ const HINT: &str =
     "write 'test: [\"CMD\", \"program\", \"argument\"]', or 'test: \"a shell command\"'";
 
 /// Reads the check of one service; `None` when the image's own check counts. `at` is its key.
-pub(super) fn read(node: &Node, at: Span, report: &mut Report<'_>) -> Option<HealthCheck> {
+pub(super) fn read(node: &Node, at: Span, report: &mut Report) -> Option<HealthCheck> {
     let entries = read::mapping(node, "'healthcheck'", HINT, report)?;
     keys::check(entries, Place::Health, "a health check", report);
     let is_disabled = node
@@ -35,6 +35,9 @@ pub(super) fn read(node: &Node, at: Span, report: &mut Report<'_>) -> Option<Hea
     let interval_ms = time("interval", 1, INTERVAL_DEFAULT_MS);
     let timeout_ms = time("timeout", 1, TIMEOUT_DEFAULT_MS);
     let start_period_ms = time("start_period", 0, 0);
+    let start_interval_ms = node
+        .get("start_interval")
+        .and_then(|node| limits::duration_ms(node, "'start_interval'", 1, report));
     let retries = node
         .get("retries")
         .and_then(|node| {
@@ -56,10 +59,11 @@ pub(super) fn read(node: &Node, at: Span, report: &mut Report<'_>) -> Option<Hea
         timeout_ms,
         retries,
         start_period_ms,
+        start_interval_ms,
     })
 }
 
-fn test(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
+fn test(node: &Node, report: &mut Report) -> Option<Vec<String>> {
     let Data::Sequence(items) = &node.data else {
         let command = read::text(node, "'test'", Dialect::Compose, report)?;
         if command.trim().is_empty() || command.contains('\0') {

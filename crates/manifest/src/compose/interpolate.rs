@@ -1,10 +1,12 @@
-//! Puts the values of variables into a Compose file: `$NAME`, `${NAME}`, defaults, `$$`.
+//! Puts the values of variables into a Compose file: `$NAME`, `${NAME}`, defaults, `$$`, by the
+//! rules of Compose.
 //!
 //! Works on values, never on keys, before anything else reads them. The values come from the
-//! caller; this module reads no environment. Unlike Compose it does not take an empty text for a
-//! variable that is not set: that is an error.
+//! caller; this module reads no environment. A variable that is not set is an empty text, as for
+//! Compose, and a warning says so.
 
 use crate::report::Report;
+use crate::source::Span;
 use crate::yaml::{Data, Form, Node};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +21,7 @@ pub(super) type Variables = BTreeMap<String, String>;
 
 /// Why a text could not be completed.
 #[derive(Debug, PartialEq, Eq)]
-enum Problem {
-    /// The variable has no value and no default.
-    Unset(String),
+pub(super) enum Problem {
     /// The variable must be set; the file says why.
     Required(String, String),
     /// A `$` is followed by something else than a name, `{` or `$`.
@@ -32,13 +32,16 @@ enum Problem {
     TooDeep,
 }
 
+/// Where values come from.
+pub(super) type Lookup<'l> = dyn Fn(&str) -> Option<String> + 'l;
+
 /// Completes every value of the tree.
-pub(super) fn all(root: &mut Node, variables: &Variables, report: &mut Report<'_>) {
+pub(super) fn all(root: &mut Node, variables: &Variables, report: &mut Report) {
     let mut left = RESULT_BYTES_MAX;
     complete(root, variables, &mut left, report);
 }
 
-fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &mut Report<'_>) {
+fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &mut Report) {
     match &mut node.data {
         Data::Sequence(items) => {
             for item in items {
@@ -51,12 +54,17 @@ fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &m
             }
         }
         Data::Scalar(scalar) if scalar.text.contains('$') => {
-            match substitute(&scalar.text, variables, DEPTH_MAX) {
-                Ok(text) if text.len() <= *left => {
+            let lookup = |name: &str| variables.get(name).cloned();
+            let text = text(&scalar.text, &lookup, node.span, report);
+            match text {
+                Some(text) if text.len() <= *left => {
                     *left -= text.len();
                     scalar.text = Arc::from(text);
+                    if scalar.form == Form::Plain {
+                        scalar.form = Form::Completed;
+                    }
                 }
-                Ok(_) => {
+                Some(_) => {
                     scalar.form = Form::Failed;
                     report.error(
                         node.span,
@@ -66,29 +74,51 @@ fn complete(node: &mut Node, variables: &Variables, left: &mut usize, report: &m
                         "use shorter values",
                     );
                 }
-                Err(problem) => {
-                    scalar.form = Form::Failed;
-                    let (message, hint) = explain(problem);
-                    report.error(node.span, message, hint);
-                }
+                None => scalar.form = Form::Failed,
             }
         }
         Data::Scalar(_) => {}
     }
 }
 
+/// One text with its variables put in; `None` after an error. `at` is where it is written.
+pub(super) fn text(
+    text: &str,
+    lookup: &Lookup<'_>,
+    at: Span,
+    report: &mut Report,
+) -> Option<String> {
+    let mut unset = Vec::new();
+    let completed = substitute(text, lookup, DEPTH_MAX, &mut unset);
+    for name in unset {
+        report.warning(
+            at,
+            format!("the variable {name} is not set; it is taken as empty"),
+            format!(
+                "set it in the environment or in .env, or give a default: ${{{name}:-value}}; for \
+                 a real dollar sign write $$"
+            ),
+        );
+    }
+    match completed {
+        Ok(text) => Some(text),
+        Err(problem) => {
+            let (message, hint) = explain(problem);
+            report.error(at, message, hint);
+            None
+        }
+    }
+}
+
 fn explain(problem: Problem) -> (String, String) {
     match problem {
-        Problem::Unset(name) => (
-            format!("the variable {name} is not set"),
-            format!(
-                "set it in the environment, or give a default: ${{{name}:-value}}; for a real \
-                 dollar sign write $$"
-            ),
-        ),
         Problem::Required(name, reason) => (
-            format!("the variable {name} is required: {reason}"),
-            "set it in the environment".to_owned(),
+            if reason.is_empty() {
+                format!("the variable {name} is required")
+            } else {
+                format!("the variable {name} is required: {reason}")
+            },
+            "set it in the environment or in .env".to_owned(),
         ),
         Problem::Malformed => (
             "a '$' is not followed by the name of a variable".to_owned(),
@@ -105,7 +135,12 @@ fn explain(problem: Problem) -> (String, String) {
     }
 }
 
-fn substitute(text: &str, variables: &Variables, depth: usize) -> Result<String, Problem> {
+fn substitute(
+    text: &str,
+    lookup: &Lookup<'_>,
+    depth: usize,
+    unset: &mut Vec<String>,
+) -> Result<String, Problem> {
     if depth == 0 {
         return Err(Problem::TooDeep);
     }
@@ -119,14 +154,11 @@ fn substitute(text: &str, variables: &Variables, depth: usize) -> Result<String,
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = closing_brace(after).ok_or(Problem::Unclosed)?;
-            out.push_str(&expression(&after[..end], variables, depth)?);
+            out.push_str(&expression(&after[..end], lookup, depth, unset)?);
             rest = &after[end + 1..];
         } else {
             let name = name_at_start(rest).ok_or(Problem::Malformed)?;
-            let value = variables
-                .get(name)
-                .ok_or_else(|| Problem::Unset(name.to_owned()))?;
-            out.push_str(value);
+            out.push_str(&value_of(name, lookup, unset));
             rest = &rest[name.len()..];
         }
     }
@@ -135,31 +167,43 @@ fn substitute(text: &str, variables: &Variables, depth: usize) -> Result<String,
 }
 
 /// What stands between `${` and `}`: a name, and perhaps what to do when it has no value.
-fn expression(text: &str, variables: &Variables, depth: usize) -> Result<String, Problem> {
+fn expression(
+    text: &str,
+    lookup: &Lookup<'_>,
+    depth: usize,
+    unset: &mut Vec<String>,
+) -> Result<String, Problem> {
     let name = name_at_start(text).ok_or(Problem::Malformed)?;
     let operation = &text[name.len()..];
     let (operation, empty_counts_as_unset) = match operation.strip_prefix(':') {
         Some(operation) => (operation, true),
         None => (operation, false),
     };
-    let value = variables
-        .get(name)
-        .filter(|value| !(empty_counts_as_unset && value.is_empty()));
+    let value = lookup(name).filter(|value| !(empty_counts_as_unset && value.is_empty()));
     let mut characters = operation.chars();
     let operator = characters.next();
     let operand = characters.as_str();
     match (operator, value) {
         (None, _) if empty_counts_as_unset => Err(Problem::Malformed),
-        (None | Some('-' | '?'), Some(value)) => Ok(value.clone()),
-        (None, None) => Err(Problem::Unset(name.to_owned())),
-        (Some('-'), None) | (Some('+'), Some(_)) => substitute(operand, variables, depth - 1),
+        (None | Some('-' | '?'), Some(value)) => Ok(value),
+        (None, None) => Ok(value_of(name, lookup, unset)),
+        (Some('-'), None) | (Some('+'), Some(_)) => substitute(operand, lookup, depth - 1, unset),
         (Some('+'), None) => Ok(String::new()),
         (Some('?'), None) => {
-            let reason = substitute(operand, variables, depth - 1)?;
+            let reason = substitute(operand, lookup, depth - 1, unset)?;
             Err(Problem::Required(name.to_owned(), reason))
         }
         (Some(_), _) => Err(Problem::Malformed),
     }
+}
+
+fn value_of(name: &str, lookup: &Lookup<'_>, unset: &mut Vec<String>) -> String {
+    lookup(name).unwrap_or_else(|| {
+        if !unset.iter().any(|known| known == name) {
+            unset.push(name.to_owned());
+        }
+        String::new()
+    })
 }
 
 /// Where the `}` is that belongs to a `${` just before the text.
@@ -192,9 +236,9 @@ mod tests {
     use super::*;
 
     fn complete_text(text: &str) -> Result<String, Problem> {
-        let variables = [("A", "1"), ("E", ""), ("LONG_NAME", "x")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        substitute(text, &BTreeMap::from(variables), DEPTH_MAX)
+        let variables = BTreeMap::from([("A", "1"), ("E", ""), ("LONG_NAME", "x")]);
+        let lookup = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+        substitute(text, &lookup, DEPTH_MAX, &mut Vec::new())
     }
 
     #[test]
@@ -211,14 +255,13 @@ mod tests {
             ("${U:-${V:-{}}}", "{}"),
             ("${A:+yes}${U:+yes}${E+y}", "yesy"),
             ("${A:?must}", "1"),
+            ("a$U.${U}b", "a.b"),
         ] {
             assert_eq!(complete_text(text).as_deref(), Ok(completed), "{text}");
         }
         let required = Problem::Required("U".to_owned(), "say 1".to_owned());
         assert_eq!(complete_text("${U:?say $A}"), Err(required));
         for (text, problem) in [
-            ("$U", Problem::Unset("U".to_owned())),
-            ("${U}", Problem::Unset("U".to_owned())),
             ("$1", Problem::Malformed),
             ("a$", Problem::Malformed),
             ("${A", Problem::Unclosed),

@@ -1,6 +1,7 @@
 //! Reads `ports:` (both forms) and `expose:` of a service.
 
 use super::keys::{self, Place};
+use crate::diagnostic::quoted;
 use crate::parsed::Draft;
 use crate::ports;
 use crate::read::{self, Dialect};
@@ -11,7 +12,7 @@ use flocker_types::app::PortMapping;
 const HINT: &str = "write '- \"8080:80\"': the port on the nodes, then the one in the container";
 
 /// Reads `ports:` into the draft.
-pub(super) fn published(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+pub(super) fn published(node: &Node, draft: &mut Draft, report: &mut Report) {
     for item in read::list(node, "'ports'", HINT, report).unwrap_or_default() {
         match &item.data {
             Data::Mapping(_) => long(item, draft, report),
@@ -22,15 +23,15 @@ pub(super) fn published(node: &Node, draft: &mut Draft, report: &mut Report<'_>)
     }
 }
 
-fn long(item: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+fn long(item: &Node, draft: &mut Draft, report: &mut Report) {
     let entries = item.as_mapping().unwrap_or_default();
     keys::check(entries, Place::Port, "a port", report);
     let hint = "write 'target: 80' (in the container) and 'published: 8080' (on the nodes)";
-    let mut one = |key: &str| {
-        let value = read::required(item, key, item.span, hint, report)?;
-        read::port(value, &format!("'{key}'"), Dialect::Compose, report)
-    };
-    let (internal, external) = (one("target"), one("published"));
+    let internal = read::required(item, "target", item.span, hint, report)
+        .and_then(|node| read::port(node, "'target'", Dialect::Compose, report));
+    let published = item.get("published").filter(|node| !node.is_null());
+    let external =
+        published.and_then(|node| read::port(node, "'published'", Dialect::Compose, report));
     if let Some(node) = item.get("protocol")
         && let Some(protocol) = read::text(node, "'protocol'", Dialect::Compose, report)
         && ports::check_protocol(protocol, node.span, report).is_none()
@@ -39,12 +40,28 @@ fn long(item: &Node, draft: &mut Draft, report: &mut Report<'_>) {
     }
     if let Some(node) = item.get("mode")
         && let Some(mode) = read::text(node, "'mode'", Dialect::Compose, report)
-        && mode != "ingress"
+        && !matches!(mode, "ingress" | "host")
     {
         report.error(
             node.span,
             format!("the mode of a port cannot be {}", node.describe()),
             "remove it: every node answers at a published port",
+        );
+    }
+    if let (Some(internal), None) = (internal, published) {
+        ports::expose_only(internal..=internal, item.span, draft, report);
+    }
+    if let Some(node) = item.get("host_ip")
+        && let Some(address) = read::text(node, "'host_ip'", Dialect::Compose, report)
+        && !ports::is_every_address(address)
+    {
+        report.error(
+            node.span,
+            format!(
+                "a port cannot be published at one address ({}) only",
+                quoted(address)
+            ),
+            "every node answers at a published port, at all its addresses: remove 'host_ip'",
         );
     }
     if let (Some(internal), Some(external)) = (internal, external) {
@@ -54,7 +71,7 @@ fn long(item: &Node, draft: &mut Draft, report: &mut Report<'_>) {
 }
 
 /// Reads `expose:` into the draft.
-pub(super) fn exposed(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+pub(super) fn exposed(node: &Node, draft: &mut Draft, report: &mut Report) {
     let hint = "write '- \"8080\"'";
     for item in read::list(node, "'expose'", hint, report).unwrap_or_default() {
         let Some(text) = read::text(item, "an exposed port", Dialect::Compose, report) else {

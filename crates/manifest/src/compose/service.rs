@@ -1,28 +1,36 @@
 //! Reads one service of a Compose file.
 
+use super::environment;
 use super::extension::{self, ServiceExtension};
-use super::interpolate::Variables;
+use super::files::{self, Kind};
 use super::keys::{self, Place};
+use super::networks::{self, Attached};
+use super::project::Project;
 use super::volumes::{self, Volumes};
-use super::{command, depends, health, known_service, limits, ports};
+use super::{Names, command, depends, health, limits, options, ports, resources};
 use crate::common;
 use crate::diagnostic::quoted;
 use crate::parsed::Draft;
 use crate::read::{self, Dialect};
 use crate::report::Report;
 use crate::source::Span;
-use crate::yaml::{Data, Entry, Meaning, Node};
+use crate::yaml::{Entry, Meaning, Node};
 use flocker_types::app::{Link, LinkTarget, RestartPolicy};
 use flocker_types::secret::SecretText;
+use std::collections::BTreeSet;
 
 /// Everything that the reading of one service needs.
 pub(super) struct Reader<'r> {
     /// The names of all services, as written.
-    pub(super) names: &'r [&'r str],
+    pub(super) names: &'r Names<'r>,
     /// The volumes of the top level.
     pub(super) volumes: &'r mut Volumes,
-    /// Values of variables, for `environment: [NAME]`.
-    pub(super) variables: &'r Variables,
+    /// The files, and what the caller knows.
+    pub(super) project: &'r Project<'r>,
+    /// The networks of the top level.
+    pub(super) networks: &'r BTreeSet<String>,
+    /// The configs and secrets of the top level.
+    pub(super) files: &'r files::Declared,
     /// The service.
     pub(super) draft: &'r mut Draft,
 }
@@ -36,11 +44,13 @@ pub(super) struct Said {
     pub(super) depends_on: Option<Span>,
     /// Variables that it marks as secret, until they are taken out of its environment.
     secrets: Vec<(String, Span)>,
+    /// Its networks.
+    pub(super) attached: Attached,
 }
 
 impl Reader<'_> {
     /// Reads the body into the draft.
-    pub(super) fn read(&mut self, entry: &Entry, report: &mut Report<'_>) -> Said {
+    pub(super) fn read(&mut self, entry: &Entry, report: &mut Report) -> Said {
         let body = &entry.value;
         let what = format!("the service {}", quoted(&entry.key));
         let hint = "write at least 'image: repository:tag' below the name";
@@ -59,13 +69,17 @@ impl Reader<'_> {
         {
             let (key, span) = (&**key, *key_span);
             let spec = &mut self.draft.spec;
+            if value.is_null() && !matches!(key, "healthcheck" | "depends_on" | "x-flocker") {
+                continue;
+            }
             match key {
                 "command" => spec.command = command::read(value, report),
-                "environment" => self.environment(value, report),
                 "ports" => ports::published(value, self.draft, report),
                 "expose" => ports::exposed(value, self.draft, report),
                 "links" => self.links(value, report),
-                "volumes" => volumes::mounts(value, self.volumes, self.draft, report),
+                "volumes" => {
+                    volumes::mounts(value, self.volumes, self.project, self.draft, report);
+                }
                 "depends_on" => {
                     depends::read(value, self.names, self.draft, report);
                     said.depends_on = Some(span);
@@ -78,17 +92,22 @@ impl Reader<'_> {
                     }
                 }
                 "restart" => spec.restart = restart(value, report).unwrap_or_default(),
-                "cpu_shares" => {
-                    spec.cpu_shares = common::cpu_shares(value, Dialect::Compose, report);
-                }
                 "scale" => limits::one_replica(value, "'scale'", report),
+                "pull_policy" => pull_policy(value, report),
+                "configs" => self.files(value, Kind::Config, report),
+                "secrets" => self.files(value, Kind::Secret, report),
                 "x-flocker" => {
                     sized = self.extension(value, &mut said, report);
                 }
                 _ => {}
             }
         }
-        self.draft.spec.memory_limit_bytes = limits::memory(body, report);
+        let spec = &mut self.draft.spec;
+        options::of_container(entries, self.project, &mut spec.container, report);
+        resources::of_service(body, spec, report);
+        spec.environment = environment::of_service(body, self.project, report);
+        said.attached = networks::of_service(body, self.networks, report);
+        self.check_targets(entry.key_span, report);
         if let Some((bytes, span)) = sized {
             self.size(bytes, span, report);
         }
@@ -99,14 +118,44 @@ impl Reader<'_> {
         said
     }
 
-    fn image(&mut self, body: &Node, at: Span, report: &mut Report<'_>) {
+    fn files(&mut self, node: &Node, kind: Kind, report: &mut Report) {
+        let mounts = files::mounts(node, kind, self.files, report);
+        self.draft.spec.container.files.extend(mounts);
+    }
+
+    /// Nothing may be mounted where something else is.
+    fn check_targets(&self, at: Span, report: &mut Report) {
+        let spec = &self.draft.spec;
+        let options = &spec.container;
+        let mut taken = BTreeSet::new();
+        // Two volumes at one place were reported where they are written.
+        taken.extend(spec.mounts.iter().map(|mount| mount.target.as_str()));
+        let others = options
+            .binds
+            .iter()
+            .map(|bind| bind.target.as_str())
+            .chain(options.files.iter().map(|file| file.target.as_str()))
+            .chain(options.tmpfs.keys().map(String::as_str));
+        for target in others {
+            if !taken.insert(target) {
+                report.error(
+                    at,
+                    format!("this service mounts two things at {}", quoted(target)),
+                    "mount each at a path of its own",
+                );
+            }
+        }
+    }
+
+    fn image(&mut self, body: &Node, at: Span, report: &mut Report) {
         match body.get("image") {
             Some(node) => {
                 if let Some(image) = common::image(node, Dialect::Compose, report) {
                     self.draft.spec.image = image;
                 }
             }
-            None if body.get("build").is_some() => {}
+            // Nothing is missing where an error says that it cannot be had.
+            None if body.get("build").or_else(|| body.get("extends")).is_some() => {}
             None => report.error(
                 at,
                 "the key 'image' is missing",
@@ -115,67 +164,8 @@ impl Reader<'_> {
         }
     }
 
-    fn environment(&mut self, node: &Node, report: &mut Report<'_>) {
-        match &node.data {
-            Data::Sequence(items) => {
-                for item in items {
-                    let text = read::text(item, "a variable", Dialect::Compose, report);
-                    let Some(text) = text else { continue };
-                    match text.split_once('=') {
-                        Some((name, value)) => self.variable(name, value, item.span, report),
-                        None => self.variable_of_caller(text, item.span, report),
-                    }
-                }
-            }
-            Data::Mapping(entries) => {
-                for entry in entries {
-                    if entry.value.is_null() {
-                        self.variable_of_caller(&entry.key, entry.key_span, report);
-                        continue;
-                    }
-                    let what = format!("the variable {}", quoted(&entry.key));
-                    let value = read::text(&entry.value, &what, Dialect::Compose, report);
-                    if let Some(value) = value {
-                        self.variable(&entry.key, value, entry.value.span, report);
-                    }
-                }
-            }
-            Data::Scalar(_) if node.is_null() => {}
-            Data::Scalar(_) => report.error(
-                node.span,
-                format!(
-                    "'environment' must be a mapping or a list, not {}",
-                    node.describe()
-                ),
-                "write NAME: \"value\", one in each line",
-            ),
-        }
-    }
-
-    fn variable(&mut self, name: &str, value: &str, span: Span, report: &mut Report<'_>) {
-        if !common::check_variable_name(name, span, report)
-            || !common::check_variable_value(value, span, report)
-        {
-            return;
-        }
-        let environment = &mut self.draft.spec.environment;
-        if environment
-            .insert(name.to_owned(), value.to_owned())
-            .is_some()
-        {
-            report.warning(
-                span,
-                format!(
-                    "the variable {} is given twice; this one counts",
-                    quoted(name)
-                ),
-                "keep one of the two",
-            );
-        }
-    }
-
     /// Keeps a variable's value from everybody but the container.
-    fn secret(&mut self, name: String, span: Span, report: &mut Report<'_>) {
+    fn secret(&mut self, name: String, span: Span, report: &mut Report) {
         let spec = &mut self.draft.spec;
         match spec.environment.remove(&name) {
             Some(value) => {
@@ -192,35 +182,18 @@ impl Reader<'_> {
         }
     }
 
-    /// A variable without a value takes the caller's.
-    fn variable_of_caller(&mut self, name: &str, span: Span, report: &mut Report<'_>) {
-        let variables = self.variables;
-        match variables.get(name) {
-            Some(value) => self.variable(name, value, span, report),
-            None if common::check_variable_name(name, span, report) => report.warning(
-                span,
-                format!(
-                    "the variable {} has no value here and is not set",
-                    quoted(name)
-                ),
-                format!("set it in the environment, or write {name}: \"\""),
-            ),
-            None => {}
-        }
-    }
-
-    fn links(&mut self, node: &Node, report: &mut Report<'_>) {
+    fn links(&mut self, node: &Node, report: &mut Report) {
         let hint = "write '- service' or '- service:alias'";
         for item in read::list(node, "'links'", hint, report).unwrap_or_default() {
             let Some(text) = read::text(item, "a link", Dialect::Compose, report) else {
                 continue;
             };
             let (to, alias) = text.split_once(':').unwrap_or((text, text));
-            let target = known_service(to, item.span, self.names, report);
+            let target = self.names.known(to, item.span, report);
             if !common::check_alias(alias, item.span, report) {
                 continue;
             }
-            if alias != to && self.names.contains(&alias) {
+            if alias != to && self.names.has(alias) {
                 report.error(
                     item.span,
                     format!("{} is the name of another service", quoted(alias)),
@@ -258,7 +231,7 @@ impl Reader<'_> {
         &mut self,
         node: &Node,
         said: &mut Said,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Option<(u64, Span)> {
         let ServiceExtension {
             node,
@@ -278,7 +251,7 @@ impl Reader<'_> {
     }
 
     /// The size given at the service is that of its only volume.
-    fn size(&mut self, bytes: u64, span: Span, report: &mut Report<'_>) {
+    fn size(&mut self, bytes: u64, span: Span, report: &mut Report) {
         let problem = match self.draft.spec.mounts.as_mut_slice() {
             [mount] => match mount.size_bytes_max {
                 Some(other) if other != bytes => "the volume itself says another size",
@@ -298,7 +271,7 @@ impl Reader<'_> {
     }
 }
 
-fn restart(node: &Node, report: &mut Report<'_>) -> Option<RestartPolicy> {
+fn restart(node: &Node, report: &mut Report) -> Option<RestartPolicy> {
     if node.is_failed() {
         return None;
     }
@@ -329,7 +302,20 @@ fn restart(node: &Node, report: &mut Report<'_>) -> Option<RestartPolicy> {
     }
 }
 
-fn stop_signal(node: &Node, report: &mut Report<'_>) -> Option<String> {
+/// Flocker pulls an image when a node does not have it.
+fn pull_policy(node: &Node, report: &mut Report) {
+    let known = ["missing", "if_not_present", "never"];
+    let policy = super::values::text(node, "pull_policy", report);
+    if policy.is_some_and(|policy| !known.contains(&policy.as_str())) {
+        report.error(
+            node.span,
+            "an image is pulled only when a node does not have it",
+            "remove 'pull_policy', and name the version that shall run in 'image'",
+        );
+    }
+}
+
+fn stop_signal(node: &Node, report: &mut Report) -> Option<String> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
         "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",

@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::yaml::Node;
 
 /// The services of the file; what is wrong is in the report.
-pub(crate) fn read_application(root: &Node, report: &mut Report<'_>) -> Drafts {
+pub(crate) fn read_application(root: &Node, report: &mut Report) -> Drafts {
     check_top_level(root, "applications", report);
     let mut drafts = Drafts::new();
     let Some(applications) = root.get("applications") else {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 const HINT: &str = "write the applications of the node as a list: [\"name\"], or [] for none";
 
 /// The nodes of the file; what is wrong is in the report.
-pub(crate) fn read_deployment(root: &Node, report: &mut Report<'_>) -> Vec<DeployedNode> {
+pub(crate) fn read_deployment(root: &Node, report: &mut Report) -> Vec<DeployedNode> {
     check_top_level(root, "nodes", report);
     let Some(nodes) = root.get("nodes") else {
         report.error(
@@ -36,7 +36,7 @@ pub(crate) fn read_deployment(root: &Node, report: &mut Report<'_>) -> Vec<Deplo
 fn node(
     entry: &Entry,
     seen: &mut BTreeMap<ServiceName, (String, Span)>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<DeployedNode> {
     let name = common::node_name(&entry.key, entry.key_span, report);
     let what = format!("the node {}", quoted(&entry.key));

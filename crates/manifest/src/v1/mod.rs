@@ -15,7 +15,7 @@ use crate::yaml::{Meaning, Node};
 
 /// Checks `version: 1` and warns of keys that Flocker always ignored. `main` is the other key that
 /// the file must have.
-fn check_top_level(root: &Node, main: &str, report: &mut Report<'_>) {
+fn check_top_level(root: &Node, main: &str, report: &mut Report) {
     match root.entry("version") {
         None => report.error(
             root.span,

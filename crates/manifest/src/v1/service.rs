@@ -26,7 +26,7 @@ pub(super) fn read(
     entry: &Entry,
     name: Option<&ServiceName>,
     draft: &mut Draft,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) {
     let body = &entry.value;
     let what = format!("the application {}", quoted(&entry.key));
@@ -66,7 +66,7 @@ pub(super) fn read(
     }
 }
 
-fn ports(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+fn ports(node: &Node, draft: &mut Draft, report: &mut Report) {
     let hint = "write '- internal: 80' and, below it, '  external: 8080'; [] for none";
     for item in read::list(node, "'ports'", hint, report).unwrap_or_default() {
         let Some(entries) = read::mapping(item, "a port", hint, report) else {
@@ -90,7 +90,7 @@ fn ports(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
     }
 }
 
-fn links(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+fn links(node: &Node, draft: &mut Draft, report: &mut Report) {
     let hint = "write '- local_port: 80', 'remote_port: 8080' and 'alias: name' as one item";
     for item in read::list(node, "'links'", hint, report).unwrap_or_default() {
         let Some(entries) = read::mapping(item, "a link", hint, report) else {
@@ -148,7 +148,7 @@ fn links(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
 }
 
 /// A mapping of variables, as v1 and Fig have it.
-pub(crate) fn environment(node: &Node, draft: &mut Draft, report: &mut Report<'_>) {
+pub(crate) fn environment(node: &Node, draft: &mut Draft, report: &mut Report) {
     if node.is_null() {
         return;
     }
@@ -168,12 +168,7 @@ pub(crate) fn environment(node: &Node, draft: &mut Draft, report: &mut Report<'_
     }
 }
 
-fn volume(
-    entry: &Entry,
-    service: Option<&ServiceName>,
-    draft: &mut Draft,
-    report: &mut Report<'_>,
-) {
+fn volume(entry: &Entry, service: Option<&ServiceName>, draft: &mut Draft, report: &mut Report) {
     let node = &entry.value;
     let hint = "write 'mountpoint: /path' below 'volume:'";
     let Some(entries) = read::mapping(node, "'volume'", hint, report) else {
@@ -214,6 +209,7 @@ fn volume(
     }
     if let (Some(volume), Some(target)) = (name, target) {
         draft.spec.mounts.push(VolumeMount {
+            read_only: false,
             volume,
             target,
             size_bytes_max,
@@ -221,7 +217,7 @@ fn volume(
     }
 }
 
-fn maximum_size(node: &Node, report: &mut Report<'_>) -> Option<u64> {
+fn maximum_size(node: &Node, report: &mut Report) -> Option<u64> {
     let text = read::text(node, "'maximum_size'", Dialect::Strict, report)?;
     let message = match size::storage_bytes(text) {
         Ok(bytes) => return Some(bytes),
@@ -237,7 +233,7 @@ fn maximum_size(node: &Node, report: &mut Report<'_>) -> Option<u64> {
     None
 }
 
-fn restart_policy(entry: &Entry, report: &mut Report<'_>) -> Option<RestartPolicy> {
+fn restart_policy(entry: &Entry, report: &mut Report) -> Option<RestartPolicy> {
     let node = &entry.value;
     let hint = "write 'name: always', 'name: on-failure' or 'name: never' below it";
     let entries = read::mapping(node, "'restart_policy'", hint, report)?;

@@ -4,10 +4,10 @@
 //! deep nesting, aliases that multiply, several documents, unknown tags. Keys written twice are
 //! errors, because YAML would silently drop one of the values.
 
-use super::{Data, Entry, Form, Node, Scalar};
+use super::{Data, Entry, Form, Join, Node, Scalar};
 use crate::diagnostic::quoted;
 use crate::report::Report;
-use crate::source::{FILE_BYTES_MAX, Span};
+use crate::source::{FILE_BYTES_MAX, FileId, Span};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ const DEPTH_MAX: usize = 64;
 const NODES_MAX: usize = 50_000;
 
 /// Reads a file into a tree; `None` when errors were reported that leave no tree.
-pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
+pub(crate) fn load(text: &str, file: FileId, report: &mut Report) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > FILE_BYTES_MAX {
         report.error(
-            Span::at(1, 1),
+            Span::at(file, 1, 1),
             format!(
                 "the file has {} bytes; a manifest may have {FILE_BYTES_MAX} (1 MiB)",
                 text.len()
@@ -31,16 +31,16 @@ pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
         );
         return None;
     }
-    if !check_characters(report) {
+    if !check_characters(file, report) {
         return None;
     }
-    let mut builder = Builder::new(report);
+    let mut builder = Builder::new(file, report);
     let mut parser = Parser::new_from_str(text);
     builder.run(&mut parser)?;
     let root = builder.root.take();
     if root.is_none() {
         builder.report.error(
-            Span::at(1, 1),
+            Span::at(file, 1, 1),
             "the file is empty",
             "write 'version: 1' and 'applications:', or the services of a Compose file",
         );
@@ -49,14 +49,17 @@ pub(crate) fn load(text: &str, report: &mut Report<'_>) -> Option<Node> {
 }
 
 /// YAML allows no control characters but tabs and line breaks; the parser would stop at a NUL.
-fn check_characters(report: &mut Report<'_>) -> bool {
-    for line in 1..=report.lines().count() {
-        let text = report.lines().text(line);
-        let found = text.chars().position(|c| c.is_control() && c != '\t');
-        if let Some(index) = found {
-            let code = text.chars().nth(index).map_or(0, u32::from);
+fn check_characters(file: FileId, report: &mut Report) -> bool {
+    for line in 1..=report.lines(file).count() {
+        let text = report.lines(file).text(line);
+        let found = text
+            .chars()
+            .enumerate()
+            .find(|(_, c)| c.is_control() && *c != '\t');
+        if let Some((index, c)) = found {
+            let code = u32::from(c);
             report.error(
-                Span::at(line, index + 1),
+                Span::at(file, line, index + 1),
                 format!("the file contains the control character U+{code:04X}"),
                 "remove it, or write it as an escape in a text in double quotes",
             );
@@ -70,6 +73,7 @@ fn check_characters(report: &mut Report<'_>) -> bool {
 struct Open {
     start: Span,
     anchor: usize,
+    join: Join,
     data: Data,
     /// The key that waits for its value.
     key: Option<(Arc<str>, Span)>,
@@ -79,8 +83,9 @@ struct Open {
     merges: Vec<Node>,
 }
 
-struct Builder<'r, 'a> {
-    report: &'r mut Report<'a>,
+struct Builder<'r> {
+    file: FileId,
+    report: &'r mut Report,
     open: Vec<Open>,
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
@@ -88,9 +93,10 @@ struct Builder<'r, 'a> {
     root: Option<Node>,
 }
 
-impl<'r, 'a> Builder<'r, 'a> {
-    fn new(report: &'r mut Report<'a>) -> Self {
+impl<'r> Builder<'r> {
+    fn new(file: FileId, report: &'r mut Report) -> Self {
         Self {
+            file,
             report,
             open: Vec::new(),
             anchors: BTreeMap::new(),
@@ -111,7 +117,7 @@ impl<'r, 'a> Builder<'r, 'a> {
                     return None;
                 }
             };
-            let span = span_of(marks.start, marks.end);
+            let span = span_of(self.file, marks.start, marks.end);
             self.take(event, span)?;
         }
         Some(())
@@ -125,16 +131,21 @@ impl<'r, 'a> Builder<'r, 'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let form = self.form(&text, style, tag.as_deref(), span);
                 let text = Arc::from(&*text);
-                let data = Data::Scalar(Scalar { text, form });
-                self.add(Node { span, data }, anchor, 1)
+                let node = Node {
+                    join: join_of(tag.as_deref()),
+                    ..Node::new(span, Data::Scalar(Scalar { text, form }))
+                };
+                self.add(node, anchor, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), &["seq"], span);
-                self.start(span, anchor, Data::Sequence(Vec::new()))
+                let join = join_of(tag.as_deref());
+                self.start(span, anchor, join, Data::Sequence(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), &["map"], span);
-                self.start(span, anchor, Data::Mapping(Vec::new()))
+                let join = join_of(tag.as_deref());
+                self.start(span, anchor, join, Data::Mapping(Vec::new()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
         }
@@ -143,7 +154,10 @@ impl<'r, 'a> Builder<'r, 'a> {
     /// The parser reports a point; people see the word there.
     fn word_at(&self, mark: Marker) -> Span {
         const LENGTH_MAX: usize = 80;
-        let rest = self.report.lines().text_from(mark.line(), mark.col() + 1);
+        let rest = self
+            .report
+            .lines(self.file)
+            .text_from(mark.line(), mark.col() + 1);
         let length = rest
             .chars()
             .take(LENGTH_MAX)
@@ -152,7 +166,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         let column = mark.col() + 1;
         Span {
             end_column: column + length,
-            ..Span::at(mark.line(), column)
+            ..Span::at(self.file, mark.line(), column)
         }
     }
 
@@ -169,7 +183,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         Some(())
     }
 
-    fn start(&mut self, start: Span, anchor: usize, data: Data) -> Option<()> {
+    fn start(&mut self, start: Span, anchor: usize, join: Join, data: Data) -> Option<()> {
         if self.open.len() >= DEPTH_MAX {
             self.report.error(
                 start,
@@ -181,6 +195,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         self.open.push(Open {
             start,
             anchor,
+            join,
             data,
             key: None,
             keys: BTreeMap::new(),
@@ -207,6 +222,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         let node = Node {
             span,
             data: open.data,
+            join: open.join,
         };
         let size = if open.anchor == 0 { 0 } else { size(&node) };
         self.add(node, open.anchor, size)
@@ -222,7 +238,7 @@ impl<'r, 'a> Builder<'r, 'a> {
         let span = merge.span;
         let sources = match merge.data {
             Data::Sequence(nodes) => nodes,
-            data => vec![Node { span, data }],
+            data => vec![Node::new(span, data)],
         };
         for source in sources {
             let Data::Mapping(merged) = source.data else {
@@ -330,7 +346,9 @@ impl<'r, 'a> Builder<'r, 'a> {
             ScalarStyle::Plain => Form::Plain,
             _ => Form::Text,
         };
-        let Some(tag) = tag else { return by_style };
+        let Some(tag) = tag.filter(|tag| join_of(Some(tag)) == Join::Merge) else {
+            return by_style;
+        };
         if tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty()
         {
             return Form::Text;
@@ -346,7 +364,9 @@ impl<'r, 'a> Builder<'r, 'a> {
     }
 
     fn check_tag(&mut self, tag: Option<&Tag>, known: &[&str], span: Span) {
-        let Some(tag) = tag else { return };
+        let Some(tag) = tag.filter(|tag| join_of(Some(tag)) == Join::Merge) else {
+            return;
+        };
         if tag.is_yaml_core_schema() && known.contains(&tag.suffix.as_str()) {
             return;
         }
@@ -363,8 +383,35 @@ impl<'r, 'a> Builder<'r, 'a> {
     }
 }
 
+/// What a tag says about joining files; the other tags say nothing about it.
+fn join_of(tag: Option<&Tag>) -> Join {
+    match tag.map(|tag| (tag.handle.as_str(), tag.suffix.as_str())) {
+        Some(("!", "reset")) => Join::Reset,
+        Some(("!", "override")) => Join::Override,
+        _ => Join::Merge,
+    }
+}
+
+/// Reports `!reset` and `!override` in a file of a format that has no such tags.
+pub(crate) fn refuse_joins(node: &Node, report: &mut Report) {
+    if node.join != Join::Merge {
+        report.error(
+            node.span,
+            "the tags '!reset' and '!override' mean nothing in this manifest",
+            "remove the tag: only Compose files given with -f are merged",
+        );
+    }
+    match &node.data {
+        Data::Scalar(_) => {}
+        Data::Sequence(items) => items.iter().for_each(|item| refuse_joins(item, report)),
+        Data::Mapping(entries) => entries
+            .iter()
+            .for_each(|entry| refuse_joins(&entry.value, report)),
+    }
+}
+
 /// Number of values in a tree.
-fn size(node: &Node) -> usize {
+pub(crate) fn size(node: &Node) -> usize {
     1 + match &node.data {
         Data::Scalar(_) => 0,
         Data::Sequence(items) => items.iter().map(size).sum(),
@@ -372,8 +419,9 @@ fn size(node: &Node) -> usize {
     }
 }
 
-fn span_of(start: Marker, end: Marker) -> Span {
+fn span_of(file: FileId, start: Marker, end: Marker) -> Span {
     Span {
+        file,
         line: start.line(),
         column: start.col() + 1,
         end_line: end.line(),

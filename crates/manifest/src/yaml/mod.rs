@@ -10,7 +10,7 @@ pub(crate) mod scalar;
 use crate::source::Span;
 use std::sync::Arc;
 
-pub(crate) use build::load;
+pub(crate) use build::{load, refuse_joins, size};
 pub(crate) use scalar::Meaning;
 
 /// One value and its place.
@@ -20,6 +20,20 @@ pub(crate) struct Node {
     pub(crate) span: Span,
     /// What it is.
     pub(crate) data: Data,
+    /// How it joins what an earlier file says at the same place.
+    pub(crate) join: Join,
+}
+
+/// How a value joins an earlier one (Compose's tags).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Join {
+    /// By the rules of its place.
+    #[default]
+    Merge,
+    /// `!override`: it replaces the earlier one.
+    Override,
+    /// `!reset`: it takes the earlier one away.
+    Reset,
 }
 
 /// The kinds of value.
@@ -49,6 +63,9 @@ pub(crate) enum Form {
     Plain,
     /// In quotes, as a block, or tagged `!!str`: text.
     Text,
+    /// Without quotes, with variables put in: a number or truth value where one is expected, else
+    /// text; never nothing.
+    Completed,
     /// Unreadable, and an error says why: nobody has to say more about it.
     Failed,
 }
@@ -65,6 +82,21 @@ pub(crate) struct Entry {
 }
 
 impl Node {
+    /// A value at a place, nothing special about it.
+    pub(crate) fn new(span: Span, data: Data) -> Self {
+        Self {
+            span,
+            data,
+            join: Join::Merge,
+        }
+    }
+
+    /// A text at a place.
+    pub(crate) fn text(span: Span, text: impl Into<Arc<str>>) -> Self {
+        let (text, form) = (text.into(), Form::Text);
+        Self::new(span, Data::Scalar(Scalar { text, form }))
+    }
+
     /// The entries of a mapping.
     pub(crate) fn as_mapping(&self) -> Option<&[Entry]> {
         match &self.data {

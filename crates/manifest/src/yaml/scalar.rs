@@ -31,7 +31,28 @@ impl Scalar {
         match self.form {
             Form::Text | Form::Failed => Meaning::Text,
             Form::Plain => plain_meaning(&self.text),
+            Form::Completed => match plain_meaning(&self.text) {
+                Meaning::Null => Meaning::Text,
+                meaning => meaning,
+            },
         }
+    }
+
+    /// Its text where Compose takes any value for a text: the values of variables, labels and the
+    /// like. Numbers are read as numbers and written again as Compose writes them: `0755` is 493.
+    pub(crate) fn as_value(&self) -> String {
+        let written = match (self.form, self.meaning()) {
+            (Form::Plain, Meaning::Truth(value)) => Some(value.to_string()),
+            (Form::Plain, Meaning::Integer(value)) => Some(value.to_string()),
+            (Form::Plain, Meaning::AmbiguousInteger) => octal(&self.text),
+            (Form::Plain, Meaning::Fraction(value)) => Some(fraction(value)),
+            (Form::Plain, Meaning::Text) => {
+                let digits = self.text.strip_prefix("0o");
+                digits.filter(|digits| !digits.is_empty()).and_then(octal)
+            }
+            _ => None,
+        };
+        written.unwrap_or_else(|| self.text.to_string())
     }
 
     /// What it is, in words.
@@ -47,6 +68,37 @@ impl Scalar {
             Meaning::Fraction(_) => format!("the number {text}"),
             Meaning::Text => format!("the text {}", quoted(text)),
         }
+    }
+}
+
+/// Digits that begin with 0 are octal for Compose, where they can be.
+fn octal(text: &str) -> Option<String> {
+    let digits = text.trim_start_matches(['+', '-']).replace('_', "");
+    let digits = digits.as_str();
+    let value = i128::from_str_radix(digits, 8).or_else(|_| digits.parse());
+    let value = value.ok()?;
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    Some(format!("{sign}{value}"))
+}
+
+/// A fraction as Compose writes it: the shortest digits, an exponent for large and small ones.
+fn fraction(value: f64) -> String {
+    const PLAIN_MIN: f64 = 1e-4;
+    const PLAIN_MAX: f64 = 1e21;
+    let size = value.abs();
+    if value == 0.0 || (PLAIN_MIN..PLAIN_MAX).contains(&size) {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        None => text,
     }
 }
 
@@ -120,6 +172,35 @@ fn is_base_60(digits: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_written_as_compose_writes_them() {
+        for (text, value) in [
+            ("1.50", "1.5"),
+            ("0755", "493"),
+            ("0x10", "16"),
+            ("1e3", "1000"),
+            ("1_000", "1000"),
+            ("+5", "5"),
+            ("-5", "-5"),
+            (".5", "0.5"),
+            ("1.0", "1"),
+            ("1e-7", "1e-07"),
+            ("1.5e30", "1.5e+30"),
+            ("089", "89"),
+            ("0o17", "15"),
+            ("True", "true"),
+            ("yes", "yes"),
+            ("1.2.3", "1.2.3"),
+            ("22:22", "22:22"),
+        ] {
+            let scalar = Scalar {
+                text: text.into(),
+                form: Form::Plain,
+            };
+            assert_eq!(scalar.as_value(), value, "{text}");
+        }
+    }
 
     #[test]
     fn plain_scalars_mean_what_the_yaml_versions_say() {

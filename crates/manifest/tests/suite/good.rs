@@ -200,7 +200,7 @@ fn everything_that_a_compose_file_may_have() {
         .collect();
     assert_eq!(
         environment,
-        ["A=1", "B=yes", "C=z$", "FROM_CALLER=v", "N=1.50"]
+        ["A=1", "B=yes", "C=z$", "FROM_CALLER=v", "N=1.5"]
     );
     assert_eq!(
         db.expose.into_iter().collect::<Vec<_>>(),
@@ -219,6 +219,7 @@ fn everything_that_a_compose_file_may_have() {
             timeout_ms: 60_000,
             retries: 5,
             start_period_ms: 100,
+            start_interval_ms: None,
         })
     );
 }

@@ -173,12 +173,12 @@ impl Docker {
                 )),
             ));
         }
-        match request.mounts.iter().find(|mount| !mount.source.is_dir()) {
+        match request.mounts.iter().find(|mount| !mount.source.exists()) {
             None => Ok(()),
             Some(mount) => Err(failed(
                 action,
                 RuntimeErrorKind::Refused(format!(
-                    "{} is to be mounted at {}, but there is no such directory",
+                    "{} is to be mounted at {}, but there is no such directory or file",
                     mount.source.display(),
                     mount.target
                 )),

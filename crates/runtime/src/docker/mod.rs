@@ -14,6 +14,7 @@ mod labels;
 mod log_lines;
 mod logs;
 mod network;
+mod options;
 mod process;
 mod pull_progress;
 mod request;

@@ -4,6 +4,7 @@
 
 use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_SERVICE};
 use super::network::network_name;
+use super::options;
 use crate::runtime_trait::{ContainerRequest, MountRequest};
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
@@ -26,7 +27,7 @@ pub(super) fn container_body(
     cluster: ClusterId,
 ) -> ContainerCreateBody {
     let network = network_name(cluster);
-    ContainerCreateBody {
+    let mut body = ContainerCreateBody {
         image: Some(request.image_id.clone()),
         cmd: request.command.clone(),
         env: Some(
@@ -44,7 +45,9 @@ pub(super) fn container_body(
             endpoints_config: Some(HashMap::from([(network, endpoint(request))])),
         }),
         ..ContainerCreateBody::default()
-    }
+    };
+    options::apply(&request.options, &mut body);
+    body
 }
 
 fn labels(request: &ContainerRequest, cluster: ClusterId) -> HashMap<String, String> {
@@ -104,7 +107,7 @@ fn bind_mount(mount: &MountRequest) -> Mount {
         typ: Some(MountType::BIND),
         source: Some(mount.source.to_string_lossy().into_owned()),
         target: Some(mount.target.clone()),
-        read_only: Some(false),
+        read_only: Some(mount.read_only),
         bind_options: Some(MountBindOptions {
             propagation: Some(MountBindOptionsPropagationEnum::RSLAVE),
             ..MountBindOptions::default()
@@ -120,7 +123,7 @@ fn health_config(check: &HealthCheck) -> HealthConfig {
         timeout: Some(nanoseconds(check.timeout_ms)),
         retries: Some(i64::from(check.retries)),
         start_period: Some(nanoseconds(check.start_period_ms)),
-        start_interval: None,
+        start_interval: check.start_interval_ms.map(nanoseconds),
     }
 }
 
@@ -131,6 +134,7 @@ fn nanoseconds(ms: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flocker_types::container::ContainerOptions;
     use serde_json::json;
     use std::net::Ipv4Addr;
 
@@ -144,7 +148,9 @@ mod tests {
             mounts: vec![MountRequest {
                 source: "/pool/v/data".into(),
                 target: "/var/lib/db".to_owned(),
+                read_only: false,
             }],
+            options: ContainerOptions::default(),
             memory_limit_bytes: Some(64 << 20),
             cpu_shares: Some(512),
             health_check: Some(HealthCheck {
@@ -153,6 +159,7 @@ mod tests {
                 timeout_ms: 200,
                 retries: 3,
                 start_period_ms: 0,
+                start_interval_ms: None,
             }),
             stop_signal: Some("SIGINT".to_owned()),
             address: Ipv4Addr::new(10, 9, 0, 7),

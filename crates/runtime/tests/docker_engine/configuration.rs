@@ -27,6 +27,7 @@ pub(crate) async fn everything_asked_for_arrives(world: &World) {
         timeout_ms: 0,
         retries: 0,
         start_period_ms: 0,
+        start_interval_ms: None,
     });
     world.run(&request).await;
     let lines = log_of(&world.docker, &request.service, None, Follow::Yes).await;
@@ -69,6 +70,7 @@ pub(crate) async fn what_is_impossible_is_refused(world: &World) {
                 mounts: vec![MountRequest {
                     source: missing.clone(),
                     target: "/data".to_owned(),
+                    read_only: false,
                 }],
                 ..good.clone()
             },
@@ -137,6 +139,7 @@ pub(crate) async fn mounts_are_seen_also_later_ones(world: &World) {
     request.mounts = vec![MountRequest {
         source: source.clone(),
         target: "/data".to_owned(),
+        read_only: false,
     }];
     let mut events = world.docker.events().await.unwrap();
     world.run(&request).await;

@@ -27,6 +27,7 @@ pub(crate) async fn stop_is_quick_and_complete(world: &World) {
         request.mounts = vec![MountRequest {
             source: directory.clone(),
             target: "/data".to_owned(),
+            read_only: false,
         }];
         let mut events = world.docker.events().await.unwrap();
         world.run(&request).await;

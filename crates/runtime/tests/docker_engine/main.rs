@@ -12,6 +12,7 @@ mod failures;
 mod images;
 mod lifecycle;
 mod observing;
+mod options;
 mod world;
 
 use std::time::Instant;
@@ -45,6 +46,8 @@ async fn everything_else(world: &World) {
         lifecycle::stop_signal_is_the_requests_own,
         lifecycle::foreign_containers_are_left_alone,
         configuration::everything_asked_for_arrives,
+        options::every_option_does_what_it_says,
+        options::shared_namespaces_and_missing_directories,
         configuration::what_is_impossible_is_refused,
         configuration::the_fixed_address_answers,
         configuration::mounts_are_seen_also_later_ones,

@@ -13,6 +13,7 @@ pub(crate) async fn health_changes_are_told(world: &World) {
     request.mounts = vec![MountRequest {
         source: source.clone(),
         target: "/data".to_owned(),
+        read_only: false,
     }];
     let test = "test -e /data/well || { echo not well; exit 1; }";
     request.health_check = Some(HealthCheck {
@@ -21,6 +22,7 @@ pub(crate) async fn health_changes_are_told(world: &World) {
         timeout_ms: 5_000,
         retries: 2,
         start_period_ms: 60_000,
+        start_interval_ms: None,
     });
     let mut events = world.docker.events().await.unwrap();
     world.run(&request).await;
@@ -55,6 +57,7 @@ pub(crate) async fn logs_have_tail_and_follow(world: &World) {
     request.mounts = vec![MountRequest {
         source: source.clone(),
         target: "/data".to_owned(),
+        read_only: false,
     }];
     world.run(&request).await;
     let (sink, mut batches) = tokio::sync::mpsc::channel(1);

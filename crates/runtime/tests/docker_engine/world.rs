@@ -4,6 +4,7 @@ use flocker_runtime::conformance::{Behaviour, Subject};
 use flocker_runtime::docker::DockerConfig;
 use flocker_runtime::test_engine::{TestEngine, TestImage};
 use flocker_runtime::{ContainerEvent, ContainerRequest, Docker, ImageInfo, Runtime};
+use flocker_types::container::ContainerOptions;
 use flocker_types::ids::{ClusterId, ServiceId};
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -55,6 +56,7 @@ impl World {
             environment: Vec::new(),
             hosts: Vec::new(),
             mounts: Vec::new(),
+            options: ContainerOptions::default(),
             memory_limit_bytes: None,
             cpu_shares: None,
             health_check: None,

@@ -72,6 +72,7 @@ pub(crate) fn database(name: &str, port: u16) -> (ServiceName, ServiceSpec) {
         external: port,
     });
     spec.mounts.push(VolumeMount {
+        read_only: false,
         volume: VolumeName::new(format!("{name}-data")).expect("a valid name"),
         target: "/data".to_owned(),
         size_bytes_max: None,

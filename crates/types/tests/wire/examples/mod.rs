@@ -2,6 +2,7 @@
 //! with its optional parts once present and once absent. This file has what several of them share.
 
 pub(crate) mod links;
+mod options;
 pub(crate) mod records;
 
 use flocker_types::app::{
@@ -82,12 +83,14 @@ pub(crate) fn full_spec() -> ServiceSpec {
             },
         ],
         mounts: vec![VolumeMount {
+            read_only: true,
             volume: "data".parse().unwrap(),
             target: "/data".to_owned(),
             size_bytes_max: Some(1 << 30),
         }],
         memory_limit_bytes: Some(512 << 20),
         cpu_shares: Some(512),
+        container: options::full_options(),
         restart: RestartPolicy::OnFailure {
             retries_max: Some(5),
         },
@@ -97,6 +100,7 @@ pub(crate) fn full_spec() -> ServiceSpec {
             timeout_ms: 1_000,
             retries: 3,
             start_period_ms: 10_000,
+            start_interval_ms: Some(500),
         }),
         stop_signal: Some("SIGINT".to_owned()),
         depends_on: BTreeMap::from([
