@@ -71,25 +71,35 @@ pub(crate) fn full_options() -> ContainerOptions {
         dns_options: texts(&["ndots:2"]),
         extra_hosts: vec![("gate".to_owned(), "host-gateway".to_owned())],
         sysctls: map("net.core.somaxconn", "1024"),
-        resources: Resources {
-            nano_cpus: Some(500_000_000),
-            cpu_set: text("0"),
-            cpu_period_us: Some(100_000),
-            cpu_quota_us: Some(50_000),
-            memory_reservation_bytes: Some(32 << 20),
-            memory_swap_bytes: Some(-1),
-            memory_swappiness: Some(10),
-            pids_max: Some(100),
-            shm_size_bytes: Some(16 << 20),
-            oom_kill_disable: true,
-            oom_score_adj: Some(-5),
-        },
-        namespaces: Namespaces {
-            ipc: text("host"),
-            pid: text("host"),
-            uts: text("host"),
-            users: text("host"),
-            cgroup: text("private"),
-        },
+        resources: full_resources(),
+        namespaces: full_namespaces(),
+    }
+}
+
+fn full_resources() -> Resources {
+    let text = |text: &str| Some(text.to_owned());
+    Resources {
+        nano_cpus: Some(500_000_000),
+        cpu_set: text("0"),
+        cpu_period_us: Some(100_000),
+        cpu_quota_us: Some(50_000),
+        memory_reservation_bytes: Some(32 << 20),
+        memory_swap_bytes: Some(-1),
+        memory_swappiness: Some(10),
+        pids_max: Some(100),
+        shm_size_bytes: Some(16 << 20),
+        oom_kill_disable: true,
+        oom_score_adj: Some(-5),
+    }
+}
+
+fn full_namespaces() -> Namespaces {
+    let text = |text: &str| Some(text.to_owned());
+    Namespaces {
+        ipc: text("host"),
+        pid: text("host"),
+        uts: text("host"),
+        users: text("host"),
+        cgroup: text("private"),
     }
 }
