@@ -1,9 +1,9 @@
 //! A container with every option.
 
 use flocker_types::container::{
-    BindMount, ContainerOptions, Device, FileContent, FileMount, Logging, Namespaces, Resources,
-    Ulimit,
+    BindMount, ContainerOptions, Device, FileMount, Logging, Namespaces, Resources, Ulimit,
 };
+use flocker_types::secret::SecretText;
 use std::collections::BTreeMap;
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -41,7 +41,7 @@ pub(crate) fn full_options() -> ContainerOptions {
         device_rules: texts(&["c 1:3 mr"]),
         files: vec![FileMount {
             target: "/run/secrets/password".to_owned(),
-            content: FileContent("hunter2".to_owned()),
+            content: SecretText::Plain("hunter2".to_owned()),
             mode: 0o440,
             user: 70,
             group: 70,
