@@ -3,7 +3,8 @@
 use crate::world::{World, database, deployment, node_id, service};
 use flocker_core::control::{Request, Response};
 use flocker_types::api::{RemoveVolumeRequest, RestoreVolumeRequest};
-use flocker_types::operation::{OperationStatus, Phase};
+use flocker_types::container::{BindMount, Ulimit};
+use flocker_types::operation::{OperationKind, OperationStatus, Phase};
 use flocker_types::volume::Role;
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -165,6 +166,50 @@ fn planning_again_changes_nothing() {
     let plan = world.plan(&request).unwrap();
     assert_eq!(plan.steps, Vec::new());
     assert_eq!(plan.unchanged, vec![service("db")]);
+}
+
+#[test]
+fn a_service_with_a_bind_mount_stays_on_its_node() {
+    let mut world = World::new(3);
+    let (name, mut spec) = database("db", 5432);
+    spec.container.binds.push(BindMount {
+        source: "/srv/conf".to_owned(),
+        target: "/conf".to_owned(),
+        read_only: true,
+        create_source: false,
+        propagation: None,
+    });
+    let request = |node| deployment(&[((name.clone(), spec.clone()), node)], &NODES);
+    let plan = world.plan(&request("n1")).unwrap();
+    assert_eq!(
+        plan.warnings,
+        [
+            "db: the bind mount /srv/conf belongs to n1: the service stays there, and what is in it \
+             is neither copied nor moved"
+        ]
+    );
+    world.deploy(&request("n1"));
+    let refusal = world.plan(&request("n2")).unwrap_err();
+    assert!(
+        refusal
+            .message
+            .contains("ties it to n1, so it cannot be moved to n2"),
+        "{}",
+        refusal.message
+    );
+    let mut changed = spec.clone();
+    changed
+        .container
+        .ulimits
+        .insert("nofile".to_owned(), Ulimit { soft: 1, hard: 2 });
+    let plan = world.plan(&deployment(&[((name.clone(), changed), "n1")], &NODES));
+    let steps = plan.unwrap().steps;
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].kind, OperationKind::Replace);
+    assert_eq!(
+        steps[0].changes,
+        ["limits of processes: {} -> {\"nofile\": Ulimit { soft: 1, hard: 2 }}"]
+    );
 }
 
 #[test]

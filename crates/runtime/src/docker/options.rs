@@ -54,10 +54,7 @@ pub(super) fn apply(options: &ContainerOptions, body: &mut ContainerCreateBody) 
     body.domainname.clone_from(domain_name);
     body.tty = tty.then_some(true);
     body.open_stdin = stdin_open.then_some(true);
-    let ours = body.labels.get_or_insert_default();
-    for (name, value) in labels {
-        ours.entry(name.clone()).or_insert_with(|| value.clone());
-    }
+    add_labels(labels, body);
     let host = body.host_config.get_or_insert_default();
     host.annotations = some_map(annotations);
     host.tmpfs = some_map(tmpfs);
@@ -80,17 +77,27 @@ pub(super) fn apply(options: &ContainerOptions, body: &mut ContainerCreateBody) 
     host.dns = some(dns.clone());
     host.dns_search = some(dns_search.clone());
     host.dns_options = some(dns_options.clone());
-    // What the manifest says comes first, and so wins over the names of other services.
-    let own = extra_hosts
-        .iter()
-        .map(|(name, address)| format!("{name}:{address}"));
-    host.extra_hosts = Some(
-        own.chain(host.extra_hosts.take().unwrap_or_default())
-            .collect(),
-    );
+    add_hosts(extra_hosts, host);
     host.sysctls = some_map(sysctls);
     limit(resources, host);
     share(namespaces, host);
+}
+
+/// Ours win: by them a container is found.
+fn add_labels(labels: &BTreeMap<String, String>, body: &mut ContainerCreateBody) {
+    let ours = body.labels.get_or_insert_default();
+    for (name, value) in labels {
+        ours.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+/// What the manifest says comes first, and so wins over the names of other services.
+fn add_hosts(extra_hosts: &[(String, String)], host: &mut HostConfig) {
+    let own = extra_hosts
+        .iter()
+        .map(|(name, address)| format!("{name}:{address}"));
+    let others = host.extra_hosts.take().unwrap_or_default();
+    host.extra_hosts = Some(own.chain(others).collect());
 }
 
 fn limit(resources: &Resources, host: &mut HostConfig) {
