@@ -58,9 +58,7 @@ pub(super) fn apply(options: &ContainerOptions, body: &mut ContainerCreateBody) 
     let host = body.host_config.get_or_insert_default();
     host.annotations = some_map(annotations);
     host.tmpfs = some_map(tmpfs);
-    host.mounts
-        .get_or_insert_default()
-        .extend(binds.iter().map(bind));
+    add_binds(binds, host);
     host.devices = some(devices.iter().map(device).collect());
     host.device_cgroup_rules = some(device_rules.clone());
     host.ulimits = some(ulimits.iter().map(ulimit).collect());
@@ -89,6 +87,21 @@ fn add_labels(labels: &BTreeMap<String, String>, body: &mut ContainerCreateBody)
     for (name, value) in labels {
         ours.entry(name.clone()).or_insert_with(|| value.clone());
     }
+}
+
+/// Directories and files of the node. Where a missing one is to be made, in the engine's older form:
+/// engines before 23 make nothing for the other one.
+fn add_binds(binds: &[BindMount], host: &mut HostConfig) {
+    let (made, present): (Vec<&BindMount>, Vec<&BindMount>) =
+        binds.iter().partition(|bind| bind.create_source);
+    let mounts = host.mounts.get_or_insert_default();
+    mounts.extend(present.into_iter().map(bind));
+    let texts = made.into_iter().map(|bind| {
+        let access = if bind.read_only { "ro" } else { "rw" };
+        let propagation = bind.propagation.as_deref().unwrap_or("rprivate");
+        format!("{}:{}:{access},{propagation}", bind.source, bind.target)
+    });
+    host.binds = some(texts.collect());
 }
 
 /// What the manifest says comes first, and so wins over the names of other services.
@@ -162,7 +175,6 @@ fn bind(bind: &BindMount) -> Mount {
         read_only: Some(bind.read_only),
         bind_options: Some(MountBindOptions {
             propagation: Some(propagation),
-            create_mountpoint: bind.create_source.then_some(true),
             ..MountBindOptions::default()
         }),
         ..Mount::default()
