@@ -1,12 +1,13 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo test test-power verify fix clean-sandbox
+.PHONY: help demo sim test test-power verify fix clean-sandbox
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
 	@echo 'make test           install what is missing and run every test (root or sudo)'
 	@echo 'make test-power     pull the plug of virtual machines during moves; hours (root or sudo)'
 	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
+	@echo 'make sim            run the simulator over 20,000 seeds (SEEDS=A..B for others); needs no root'
 	@echo 'make fix            put right what a program can: format, some lints'
 	@echo 'make clean-sandbox  take away every sandbox on this machine (root or sudo)'
 
@@ -21,6 +22,11 @@ test-power:
 
 verify:
 	@scripts/verify.sh
+
+SEEDS ?= 0..20000
+
+sim:
+	cargo run --locked --profile sim -p flocker-sim -- --seeds $(SEEDS)
 
 fix:
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged

@@ -83,6 +83,7 @@ impl World {
         let hello = AgentHello {
             cluster: node.cluster,
             node: id,
+            name: None,
             boot: node.boot,
             version: "sim".to_owned(),
             stream_address: (node.address, 4524).into(),
@@ -114,7 +115,9 @@ impl World {
             tick_event_us: u64::MAX,
             ..AgentProcess::default()
         };
-        self.trace.say(self.now_us, || format!("the agent of {} starts", self.nodes[&id].name));
+        self.trace.say(self.now_us, || {
+            format!("the agent of {} starts", self.nodes[&id].name)
+        });
         self.agent_output(id, output);
         for seen in containers {
             if seen.run == ContainerRunSeen::Running {
@@ -143,7 +146,9 @@ impl World {
         self.interrupt_jobs(id);
         self.interrupt_receptions(id);
         self.node_mut(id).pool.unlock_all();
-        self.trace.say(self.now_us, || format!("the agent of {} dies", self.nodes[&id].name));
+        self.trace.say(self.now_us, || {
+            format!("the agent of {} dies", self.nodes[&id].name)
+        });
         self.resume_at_once(Process::Agent(id));
         if powered {
             self.drop_links_of(id, LinkKind::Agent, life);
@@ -281,7 +286,8 @@ impl World {
             return;
         };
         let old = std::mem::replace(&mut node.ledger, ledger);
-        self.checks.ledger_kept(self.now_us, id, &old, &self.nodes[&id].ledger);
+        self.checks
+            .ledger_kept(self.now_us, id, &old, &self.nodes[&id].ledger);
         self.carry_out_agent(id, commands);
         self.run_agent(id);
     }
@@ -310,7 +316,8 @@ impl World {
 
     fn begin_job(&mut self, id: NodeId, job: JobId, work: Job) {
         self.checks.job_begun(self.now_us, &self.nodes[&id], &work);
-        self.trace.note(20, job.0, u64::from(self.nodes[&id].address.octets()[3]));
+        self.trace
+            .note(20, job.0, u64::from(self.nodes[&id].address.octets()[3]));
         let now_us = self.now_us;
         let node = self.node_mut(id);
         let life = node.agent.life;

@@ -199,7 +199,8 @@ impl World {
         };
         let (service, run) = (service.clone(), container.number);
         if service != visit.service {
-            self.checks.wrong_service(now, visit.at, &visit.service, &service);
+            self.checks
+                .wrong_service(now, visit.at, &visit.service, &service);
             return true;
         }
         if visit.reads {
@@ -228,7 +229,12 @@ impl World {
             return false;
         };
         for volume in container.request.spec.volumes.clone() {
-            if let Some(live) = node.pool.volumes.get_mut(&volume).and_then(|v| v.live.as_mut()) {
+            if let Some(live) = node
+                .pool
+                .volumes
+                .get_mut(&volume)
+                .and_then(|v| v.live.as_mut())
+            {
                 live.records.push(record);
                 self.checks.wrote(now, id, volume, record);
             }
@@ -237,7 +243,13 @@ impl World {
     }
 
     /// What a container wrote is on the disk, and it says so to whoever wrote.
-    pub(crate) fn synced(&mut self, id: NodeId, service: &ServiceId, run: u64, record: Option<u64>) {
+    pub(crate) fn synced(
+        &mut self,
+        id: NodeId,
+        service: &ServiceId,
+        run: u64,
+        record: Option<u64>,
+    ) {
         let now = self.now_us;
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
@@ -249,7 +261,12 @@ impl World {
             return;
         }
         for volume in container.request.spec.volumes.clone() {
-            if let Some(live) = node.pool.volumes.get_mut(&volume).and_then(|v| v.live.as_mut()) {
+            if let Some(live) = node
+                .pool
+                .volumes
+                .get_mut(&volume)
+                .and_then(|v| v.live.as_mut())
+            {
                 let upto = match record {
                     Some(record) => live.records.iter().rposition(|r| *r == record),
                     None => live.records.len().checked_sub(1),

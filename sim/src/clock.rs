@@ -6,7 +6,7 @@
 use flocker_types::time::{Monotonic, Now, UnixMs};
 
 /// A monotonic clock may be this much too fast or too slow, in millionths: the stated drift bound.
-pub const DRIFT_PPM_MAX: u64 = 1_000;
+pub(crate) const DRIFT_PPM_MAX: u64 = 1_000;
 
 const MILLION: i128 = 1_000_000;
 /// The date when a run begins.
@@ -60,7 +60,10 @@ mod tests {
             };
             for at in [1, 500, 30_000, 123_457] {
                 let when = clock.when(Monotonic(at));
-                assert!(clock.read(when, 0).monotonic >= Monotonic(at), "{drift_ppm} {at}");
+                assert!(
+                    clock.read(when, 0).monotonic >= Monotonic(at),
+                    "{drift_ppm} {at}"
+                );
                 assert!(clock.read(when - 1_001, 0).monotonic < Monotonic(at));
             }
         }

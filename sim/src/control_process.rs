@@ -144,7 +144,8 @@ impl World {
                 self.keep(&mut process, &keeping.changes);
             }
         } else {
-            self.checks.control_died(self.now_us, &process.core, &self.control.store);
+            self.checks
+                .control_died(self.now_us, &process.core, &self.control.store);
         }
         let waiting: Vec<RequestId> = process.waiters.into_iter().collect();
         self.drop_links_of_control(life);
@@ -243,9 +244,13 @@ impl World {
             changes.extend(output.changes);
             commands.extend(output.commands);
         }
-        self.trace.note(10, u64::try_from(changes.len()).unwrap_or(0), self.now_us);
+        self.trace
+            .note(10, u64::try_from(changes.len()).unwrap_or(0), self.now_us);
         process.keeping = Some(Keeping { changes, commands });
-        let idle = process.keeping.as_ref().is_some_and(|keeping| keeping.changes.is_empty());
+        let idle = process
+            .keeping
+            .as_ref()
+            .is_some_and(|keeping| keeping.changes.is_empty());
         self.control.process = Some(process);
         if idle {
             return self.control_kept(life);
@@ -316,12 +321,19 @@ impl World {
         if self.control.store_us.1 > 100_000 {
             self.checks.control_interrupted();
         }
-        self.checks.before_commit(self.now_us, &self.control.store, changes, &self.nodes);
-        if self.control.store.commit(&mut process.revisions, changes).is_err() {
+        self.checks
+            .before_commit(self.now_us, &self.control.store, changes, &self.nodes);
+        if self
+            .control
+            .store
+            .commit(&mut process.revisions, changes)
+            .is_err()
+        {
             return false;
         }
         self.tell_phases(changes);
-        self.checks.committed(self.now_us, &self.control.store, changes);
+        self.checks
+            .committed(self.now_us, &self.control.store, changes);
         true
     }
 
@@ -344,7 +356,9 @@ impl World {
         let written = !(fails && self.control.rng.chance(500));
         let kept = written && self.keep(&mut process, &keeping.changes);
         if fails || !kept {
-            self.trace.say(self.now_us, || "control's store failed; its process ends".to_owned());
+            self.trace.say(self.now_us, || {
+                "control's store failed; its process ends".to_owned()
+            });
             self.control.process = Some(process);
             if let Some(process) = &mut self.control.process {
                 process.keeping = Some(Keeping {

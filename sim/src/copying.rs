@@ -7,7 +7,7 @@ use crate::network::{CONNECT_US_MAX, Host};
 use crate::pool::passing;
 use crate::reception::Offer;
 use crate::world::World;
-use flocker_core::agent::{JobId, JobOutcome};
+use flocker_core::agent::JobOutcome;
 use flocker_types::ids::{NodeId, SnapshotName};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, TaskOutcome};
 use flocker_types::volume::Checksum;
@@ -63,7 +63,6 @@ impl World {
     pub(crate) fn copy_step(
         &mut self,
         id: NodeId,
-        job: JobId,
         running: &mut Running,
         volumes: &[CopyVolume],
         target: NodeId,
@@ -104,7 +103,7 @@ impl World {
             }
             CopyStage::Connect => self.connect_peer(id, running, target, stall_us),
             CopyStage::Ask => self.ask_peer(id, running, volume, target),
-            CopyStage::Offer => self.offer(id, job, running, volume, target, stall_us),
+            CopyStage::Offer => self.offer(id, running, volume, target, stall_us),
             CopyStage::Streaming => self.streaming(id, running, volume, target, stall_us),
         }
     }
@@ -183,7 +182,6 @@ impl World {
     fn offer(
         &mut self,
         id: NodeId,
-        job: JobId,
         running: &mut Running,
         volume: &CopyVolume,
         target: NodeId,
@@ -199,15 +197,21 @@ impl World {
             Err(failure) => return failed(failure),
         };
         let life = node.agent.life;
-        let fresh = content.len() - base.as_ref().map_or(0, |base| base.len().min(content.len()));
+        let fresh = content.len()
+            - base
+                .as_ref()
+                .map_or(0, |base| base.len().min(content.len()));
         let bytes = 65_536 + u64::try_from(fresh).unwrap_or(0) * 16_384;
-        running.copy.bytes += if from.is_none() { bytes + (64 << 20) } else { bytes };
+        running.copy.bytes += if from.is_none() {
+            bytes + (64 << 20)
+        } else {
+            bytes
+        };
         let slow = if from.is_none() { 1_500_000 } else { 60_000 };
         let takes_us = self.node_mut(id).rng.between(5_000, slow);
         let offer = Offer {
             source: id,
             source_life: life,
-            job,
             volume: volume.volume,
             epoch: volume.epoch,
             from,
@@ -239,10 +243,9 @@ impl World {
             }
             return Step::Wait(wait * 4);
         }
-        let reception = running
-            .copy
-            .reception
-            .and_then(|(node, number)| self.nodes.get_mut(&node)?.agent.receptions.get_mut(&number));
+        let reception = running.copy.reception.and_then(|(node, number)| {
+            self.nodes.get_mut(&node)?.agent.receptions.get_mut(&number)
+        });
         let Some(reception) = reception else {
             return failed(passing("the connection was reset"));
         };

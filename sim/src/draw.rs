@@ -136,7 +136,11 @@ fn faults(rng: &mut Rng, scenario: &Scenario, actions: &mut Vec<Timed>) {
         return;
     }
     let chosen: Vec<u64> = (0..FAMILIES).filter(|_| rng.chance(400)).collect();
-    let chosen = if chosen.is_empty() { vec![rng.below(FAMILIES)] } else { chosen };
+    let chosen = if chosen.is_empty() {
+        vec![rng.below(FAMILIES)]
+    } else {
+        chosen
+    };
     for _ in 0..rng.between(1, 14) {
         let family = chosen[rng.index(chosen.len())];
         let fault = fault(rng, scenario, family);
@@ -184,7 +188,11 @@ fn fault(rng: &mut Rng, scenario: &Scenario, family: u64) -> Fault {
             _ => Fault::Isolate(place(rng, scenario)),
         },
         4 => match rng.below(4) {
-            0 => Fault::Slow(place(rng, scenario), place(rng, scenario), rng.between(20, 3_000)),
+            0 => Fault::Slow(
+                place(rng, scenario),
+                place(rng, scenario),
+                rng.between(20, 3_000),
+            ),
             1 => Fault::DamageStreams(here, times),
             _ => Fault::CutStreams(here, times),
         },

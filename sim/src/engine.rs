@@ -144,7 +144,11 @@ impl Engine {
 
     /// Every container as the engine shows it; none when it does not answer, as while it works on one.
     pub(crate) fn look(&self, now_us: u64, life: Option<u64>) -> Option<Vec<ContainerSeen>> {
-        let busy = |service: &ServiceId| self.busy_until_us.get(service).is_some_and(|at| *at > now_us);
+        let busy = |service: &ServiceId| {
+            self.busy_until_us
+                .get(service)
+                .is_some_and(|at| *at > now_us)
+        };
         if !self.up || self.containers.keys().any(busy) {
             return None;
         }
@@ -170,7 +174,9 @@ impl Engine {
     }
 
     pub(crate) fn runs(&self, service: &ServiceId) -> bool {
-        self.containers.get(service).is_some_and(Container::is_running)
+        self.containers
+            .get(service)
+            .is_some_and(Container::is_running)
     }
 
     /// A planned failure, if one is due.
@@ -195,7 +201,9 @@ impl Engine {
                 return Ok(());
             }
             if old.is_running() {
-                return Err(pointless("its container still runs, made from another description"));
+                return Err(pointless(
+                    "its container still runs, made from another description",
+                ));
             }
         }
         if !self.images.contains(&request.image_id) {

@@ -79,20 +79,6 @@ pub(crate) enum What {
     PowerOn(NodeId),
 }
 
-impl What {
-    /// Whether it happens again and again by itself, so that a world in which nothing else is on
-    /// its way is at rest.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(
-            self,
-            Self::AgentTick(..)
-                | Self::Silence(..)
-                | Self::Writes(..)
-                | Self::Client(_)
-        )
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     at_us: u64,
@@ -126,13 +112,11 @@ impl Ord for Entry {
 pub(crate) struct Queue {
     heap: BinaryHeap<Entry>,
     number: u64,
-    busy: usize,
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, at_us: u64, what: What) {
         self.number += 1;
-        self.busy += usize::from(!what.is_idle());
         let number = self.number;
         self.heap.push(Entry {
             at_us,
@@ -143,16 +127,10 @@ impl Queue {
 
     pub(crate) fn pop(&mut self) -> Option<(u64, What)> {
         let entry = self.heap.pop()?;
-        self.busy -= usize::from(!entry.what.is_idle());
         Some((entry.at_us, entry.what))
     }
 
     pub(crate) fn next_us(&self) -> Option<u64> {
         self.heap.peek().map(|entry| entry.at_us)
-    }
-
-    /// Whether anything is on its way that does not come by itself again and again.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy > 0
     }
 }

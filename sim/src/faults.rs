@@ -29,7 +29,11 @@ impl World {
 
     /// It ends.
     pub(crate) fn end_action(&mut self, index: usize) {
-        let action = self.scenario.actions.get(index).map(|timed| timed.action.clone());
+        let action = self
+            .scenario
+            .actions
+            .get(index)
+            .map(|timed| timed.action.clone());
         if let Some(Action::Fault(fault)) = action {
             self.trace.say(self.now_us, || format!("OVER  {fault:?}"));
             self.end_fault(&fault);
@@ -46,7 +50,10 @@ impl World {
 
     fn everybody(&self) -> Vec<Host> {
         let nodes = self.nodes.keys().map(|id| Host::Node(*id));
-        [Host::Control, Host::Outside].into_iter().chain(nodes).collect()
+        [Host::Control, Host::Outside]
+            .into_iter()
+            .chain(nodes)
+            .collect()
     }
 
     /// The ways that a fault closes.
@@ -59,7 +66,9 @@ impl World {
             Fault::CutOneWay(from, to) => pair(*from, *to).into_iter().collect(),
             Fault::Cut(one, other) => {
                 let way = pair(*one, *other);
-                way.into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect()
+                way.into_iter()
+                    .flat_map(|(a, b)| [(a, b), (b, a)])
+                    .collect()
             }
             Fault::Isolate(place) => {
                 let Some(host) = self.host(*place) else {
@@ -71,8 +80,13 @@ impl World {
                     Host::Node(id) => (1..=first).any(|n| crate::world::node_id(n) == *id),
                     _ => true,
                 };
-                let others = self.everybody().into_iter().filter(|other| *other != host && here(other));
-                others.flat_map(|other| [(host, other), (other, host)]).collect()
+                let others = self
+                    .everybody()
+                    .into_iter()
+                    .filter(|other| *other != host && here(other));
+                others
+                    .flat_map(|other| [(host, other), (other, host)])
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -225,7 +239,10 @@ impl World {
 
     fn running_on(&self, service: usize) -> Option<(NodeId, flocker_types::ids::ServiceId)> {
         let id = self.scenario.services.get(service)?.id();
-        let node = self.nodes.values().find(|node| node.running(&id).is_some())?;
+        let node = self
+            .nodes
+            .values()
+            .find(|node| node.running(&id).is_some())?;
         Some((node.id, id))
     }
 

@@ -60,9 +60,14 @@ fn service_is_whole(world: &World, service: &ServiceRecord) -> Result<(), String
         match node.engine.containers.get(id) {
             Some(container) if here => {
                 if !container.is_running() || !container.listens {
-                    return Err(format!("{id} does not run on {}: {:?}", node.name, container.run));
+                    return Err(format!(
+                        "{id} does not run on {}: {:?}",
+                        node.name, container.run
+                    ));
                 }
-                if *container.volumes() != service.volumes || container.request.spec.spec.image != service.spec.image {
+                if *container.volumes() != service.volumes
+                    || container.request.spec.spec.image != service.spec.image
+                {
                     return Err(format!("{id} runs on {} as something else", node.name));
                 }
             }
@@ -89,7 +94,10 @@ fn route_is_right(world: &World, service: &ServiceRecord, node: &Node) -> Result
             if backend.node == holder && right {
                 Ok(())
             } else {
-                Err(format!("the proxy of {} leads clients of {id} astray", node.name))
+                Err(format!(
+                    "the proxy of {} leads clients of {id} astray",
+                    node.name
+                ))
             }
         }
         (None, Some(RouteState::Down) | None) => Ok(()),
@@ -121,7 +129,11 @@ fn volume_is_whole(world: &World, volume: &VolumeRecord) -> Result<(), String> {
             ));
         }
         let tails = |name: &str| name.starts_with("tail-");
-        let kept = copy.snapshots.iter().filter(|s| !tails(s.name.as_str())).count();
+        let kept = copy
+            .snapshots
+            .iter()
+            .filter(|s| !tails(s.name.as_str()))
+            .count();
         if kept > SNAPSHOTS_MAX {
             return Err(format!("{} keeps {kept} snapshots of {name}", node.name));
         }
@@ -133,10 +145,14 @@ fn volume_is_whole(world: &World, volume: &VolumeRecord) -> Result<(), String> {
 /// holds it.
 pub(crate) fn everything_is_there(world: &World) -> Result<(), String> {
     for (id, holder) in &world.checks.truth.holder {
-        let record = world.control.store.records().find_map(|record| match record {
-            Record::Volume(volume) if volume.id == *id => Some(volume),
-            _ => None,
-        });
+        let record = world
+            .control
+            .store
+            .records()
+            .find_map(|record| match record {
+                Record::Volume(volume) if volume.id == *id => Some(volume),
+                _ => None,
+            });
         let Some(record) = record.filter(|record| record.destroy_after.is_none()) else {
             continue;
         };
@@ -154,7 +170,10 @@ pub(crate) fn everything_is_there(world: &World) -> Result<(), String> {
         let acked = world.checks.truth.acked.get(id);
         let missing = acked.and_then(|acked| acked.iter().find(|r| !written.contains(r)));
         if let Some(missing) = missing {
-            return Err(format!("volume {} lacks the acknowledged record {missing}", record.name));
+            return Err(format!(
+                "volume {} lacks the acknowledged record {missing}",
+                record.name
+            ));
         }
     }
     Ok(())
@@ -162,7 +181,11 @@ pub(crate) fn everything_is_there(world: &World) -> Result<(), String> {
 
 /// Nobody waits for an answer that will not come.
 pub(crate) fn told(world: &World) -> Result<(), String> {
-    let waiting = world.control.process.as_ref().map_or(0, |process| process.waiting());
+    let waiting = world
+        .control
+        .process
+        .as_ref()
+        .map_or(0, |process| process.waiting());
     if waiting > 0 {
         return Err(format!("{waiting} requests have had no answer"));
     }
@@ -183,7 +206,10 @@ pub(crate) fn labels(world: &World) -> Result<(), String> {
             let described = label.and_then(|label| label.service.as_ref());
             let right = described.is_some_and(|d| d.id == service.id && d.spec == service.spec);
             if !right {
-                return Err(format!("the label of a volume of {} describes another", service.id));
+                return Err(format!(
+                    "the label of a volume of {} describes another",
+                    service.id
+                ));
             }
         }
     }

@@ -88,7 +88,7 @@ impl World {
         let Some(mut running) = node.agent.jobs.remove(&job) else {
             return;
         };
-        let step = self.next_step(id, job, &mut running);
+        let step = self.next_step(id, &mut running);
         let node = self.node_mut(id);
         match step {
             Step::Wait(us) => {
@@ -103,7 +103,8 @@ impl World {
                     let text = failure.message.clone();
                     let name = node.name.clone();
                     let what = name_of(&running.work);
-                    self.trace.say(self.now_us, || format!("on {name}, {what} failed: {text}"));
+                    self.trace
+                        .say(self.now_us, || format!("on {name}, {what} failed: {text}"));
                 }
                 let wait = self.node_mut(id).rng.between(20, 1_500);
                 let event = Event::JobDone { job, result };
@@ -148,7 +149,7 @@ impl World {
         }
     }
 
-    fn next_step(&mut self, id: NodeId, job: JobId, running: &mut Running) -> Step {
+    fn next_step(&mut self, id: NodeId, running: &mut Running) -> Step {
         if let Stage::Calling(call, limit_us) = running.stage {
             return self.called(id, running, call, limit_us);
         }
@@ -169,7 +170,13 @@ impl World {
                     (Grace::Ignores, grace_us)
                 };
                 let limit = grace_us + STOP_US_MAX;
-                self.call(id, running, Call::Stop(service, grace), takes.min(grace_us), limit)
+                self.call(
+                    id,
+                    running,
+                    Call::Stop(service, grace),
+                    takes.min(grace_us),
+                    limit,
+                )
             }
             Job::RemoveContainer { service } => {
                 let takes = self.node_mut(id).rng.between(5_000, 80_000);
@@ -180,12 +187,17 @@ impl World {
                 target,
                 stall_limit_ms,
                 ..
-            } => self.copy_step(id, job, running, &volumes, target.node, stall_limit_ms),
+            } => self.copy_step(id, running, &volumes, target.node, stall_limit_ms),
         }
     }
 
     /// A volume's lock, then the disk's time.
-    pub(crate) fn lock(&mut self, id: NodeId, running: &mut Running, volume: VolumeId) -> Option<u64> {
+    pub(crate) fn lock(
+        &mut self,
+        id: NodeId,
+        running: &mut Running,
+        volume: VolumeId,
+    ) -> Option<u64> {
         let node = self.node_mut(id);
         if !node.pool.lock(volume) {
             return None;
@@ -235,13 +247,22 @@ impl World {
             } => {
                 let held_in = node.pool.existing(*volume)?.label.epoch;
                 let tail = node.pool.demote(*volume, *epoch, head)?;
-                self.checks.demoted(now, node, *volume, held_in, tail.as_deref().map(Vec::as_slice));
-                Ok(JobOutcome::Volumes(vec![node.pool.existing(*volume)?.copy()]))
+                self.checks.demoted(
+                    now,
+                    node,
+                    *volume,
+                    held_in,
+                    tail.as_deref().map(Vec::as_slice),
+                );
+                Ok(JobOutcome::Volumes(vec![
+                    node.pool.existing(*volume)?.copy(),
+                ]))
             }
             Job::Prune { volume, keep } => {
                 let gone = node.pool.prune(*volume, keep)?;
                 let copy = node.pool.existing(*volume)?.copy();
-                self.checks.pruned(now, id, *volume, &gone, &self.nodes, &self.control.store);
+                self.checks
+                    .pruned(now, id, *volume, &gone, &self.nodes, &self.control.store);
                 Ok(JobOutcome::Volumes(vec![copy]))
             }
             Job::Destroy { volume } => {
@@ -268,8 +289,15 @@ impl World {
             if node.pool.promote(&claim.label, head)? {
                 let content = node.pool.existing(volume)?.content_at(head);
                 let name = node.name.clone();
-                self.trace.say(now, || format!("{name} holds {} now", claim.label.name));
-                self.checks.promoted(now, id, claim, content.as_deref().map(Vec::as_slice), &self.nodes);
+                self.trace
+                    .say(now, || format!("{name} holds {} now", claim.label.name));
+                self.checks.promoted(
+                    now,
+                    id,
+                    claim,
+                    content.as_deref().map(Vec::as_slice),
+                    &self.nodes,
+                );
             }
         }
         let node = self.nodes.get_mut(&id).expect("a node");
@@ -342,7 +370,9 @@ impl World {
         }
         let image_id = image_of(container);
         if !node.engine.images.contains(&image_id) {
-            return Err(pointless(format!("the image {image_id} is not on this node")));
+            return Err(pointless(format!(
+                "the image {image_id} is not on this node"
+            )));
         }
         for volume in &container.volumes {
             if node.pool.existing(*volume)?.live.is_none() {
@@ -372,7 +402,10 @@ impl World {
         let node = self.node_mut(id);
         match running.stage {
             Stage::Begin => {
-                let needed: u64 = incoming.iter().map(|volume| volume.size_bytes_estimate).sum();
+                let needed: u64 = incoming
+                    .iter()
+                    .map(|volume| volume.size_bytes_estimate)
+                    .sum();
                 if needed > 0 && node.pool.usage().free_bytes < needed {
                     return failed(pointless("the pool has no room for what is to be received"));
                 }
@@ -419,10 +452,15 @@ impl World {
         let image = image_of(container);
         let has = |peer: &&Peer| {
             let other = self.nodes.get(&peer.node);
-            let cut = self.network.is_cut_either_way(Host::Node(id), Host::Node(peer.node));
+            let cut = self
+                .network
+                .is_cut_either_way(Host::Node(id), Host::Node(peer.node));
             other.is_some_and(|other| {
-                other.agent.core.is_some() && !other.agent.pause.stands() && other.engine.up
-                    && other.engine.images.contains(&image) && !cut
+                other.agent.core.is_some()
+                    && !other.agent.pause.stands()
+                    && other.engine.up
+                    && other.engine.images.contains(&image)
+                    && !cut
             })
         };
         let found = self.registry_down == 0 || peers.iter().any(|peer| has(&peer));
@@ -455,7 +493,8 @@ impl World {
         }
         let (number, done_us) = node.engine.ask(call, now, takes_us);
         let engine_life = node.engine.life;
-        self.queue.push(done_us, What::Engine(id, engine_life, number));
+        self.queue
+            .push(done_us, What::Engine(id, engine_life, number));
         running.stage = Stage::Calling(number, now + limit_us);
         Step::Wait((done_us - now).min(limit_us) + 1)
     }

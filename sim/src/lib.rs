@@ -39,6 +39,8 @@ mod faults;
 mod healing;
 mod jobs;
 pub mod minimize;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod network;
 mod node;
 mod operator;

@@ -28,9 +28,12 @@ struct Arguments {
     /// Plant every known bug, one after the other, and show that each is found.
     #[arg(long)]
     mutants: bool,
-    /// Plant this bug (with --seed or --seeds).
-    #[arg(long)]
+    /// Plant this bug, by its name (with --seed).
+    #[arg(long, requires = "seed")]
     mutant: Option<String>,
+    /// With --mutants: seeds tried for each bug at the most.
+    #[arg(long, default_value_t = 2_000)]
+    seeds_max: u64,
     /// Threads.
     #[arg(long)]
     threads: Option<usize>,
@@ -50,9 +53,18 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Panics of the core are violations like others, and are told as such.
     std::panic::set_hook(Box::new(|_| {}));
-    let threads = arguments.threads.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    });
+    let threads = arguments
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    if arguments.mutants {
+        return bugs::find(threads, arguments.seeds_max);
+    }
+    if let Some(name) = &arguments.mutant
+        && let Err(unknown) = bugs::plant(name)
+    {
+        println!("{unknown}");
+        return ExitCode::FAILURE;
+    }
     if let Some(seed) = arguments.seed {
         return if arguments.minimize {
             shrink(seed)
@@ -62,6 +74,61 @@ fn main() -> ExitCode {
     }
     let (from, to) = arguments.seeds.unwrap_or((0, 1_000));
     many(from, to, threads, arguments.failures_max)
+}
+
+#[cfg(feature = "mutants")]
+mod bugs {
+    //! Planting the core's named bugs.
+
+    use flocker_core::mutant::Mutant;
+    use flocker_sim::mutants::{Hunt, hunt_all};
+    use std::process::ExitCode;
+
+    pub(crate) fn plant(name: &str) -> Result<(), String> {
+        let named = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+        let mutant = named.ok_or_else(|| format!("there is no mutant {name}"))?;
+        flocker_core::mutant::plant(Some(*mutant));
+        Ok(())
+    }
+
+    pub(crate) fn find(threads: usize, seeds_max: u64) -> ExitCode {
+        let show = |hunt: &Hunt| {
+            let name = hunt.mutant.name();
+            match &hunt.caught {
+                Some((seed, violation)) => println!(
+                    "{name:<28} caught by \"{}\", seed {seed}, {} seeds",
+                    violation.checker, hunt.seeds
+                ),
+                None => println!("{name:<28} NOT CAUGHT in {} seeds", hunt.seeds),
+            }
+        };
+        let hunts = hunt_all(Mutant::ALL, 0, seeds_max, threads, show);
+        let caught = hunts.iter().filter(|hunt| hunt.caught.is_some()).count();
+        println!("{caught} of {} mutants caught", hunts.len());
+        if caught == hunts.len() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(not(feature = "mutants"))]
+mod bugs {
+    //! This build cannot plant bugs.
+
+    use std::process::ExitCode;
+
+    const HOW: &str = "build with them: cargo run -p flocker-sim --features mutants -- --mutants";
+
+    pub(crate) fn plant(_: &str) -> Result<(), String> {
+        Err(format!("this build has no mutants; {HOW}"))
+    }
+
+    pub(crate) fn find(_: usize, _: u64) -> ExitCode {
+        println!("this build has no mutants; {HOW}");
+        ExitCode::FAILURE
+    }
 }
 
 fn tell(outcome: &Outcome) -> ExitCode {
@@ -110,7 +177,11 @@ fn many(from: u64, to: u64, threads: usize, failures_max: usize) -> ExitCode {
     let progress = |sweep: &Sweep| {
         if sweep.runs.is_multiple_of(5_000) {
             let rate = rate(sweep.runs, began);
-            println!("{} runs, {rate} a second, {} violations", sweep.runs, sweep.violations.len());
+            println!(
+                "{} runs, {rate} a second, {} violations",
+                sweep.runs,
+                sweep.violations.len()
+            );
         }
     };
     let sweep = sweep(from..to, threads, failures_max, progress);
@@ -129,7 +200,10 @@ fn many(from: u64, to: u64, threads: usize, failures_max: usize) -> ExitCode {
         counts.operations, counts.failed, counts.starts, counts.moves, counts.acked
     );
     for (seed, violation) in &sweep.violations {
-        println!("VIOLATION of {} after {} ms: {}", violation.checker, violation.at_ms, violation.message);
+        println!(
+            "VIOLATION of {} after {} ms: {}",
+            violation.checker, violation.at_ms, violation.message
+        );
         println!("  cargo run --profile sim -p flocker-sim -- --minimize --seed {seed}");
     }
     println!("{} violations", sweep.violations.len());

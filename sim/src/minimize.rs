@@ -13,7 +13,9 @@ pub fn minimize(scenario: Scenario, checker: &str) -> (Scenario, u64) {
         let mut smaller = shape.clone();
         smaller.actions = actions;
         let outcome = run(smaller.clone(), Story::Silent);
-        let same = outcome.violation.is_some_and(|violation| violation.checker == checker);
+        let same = outcome
+            .violation
+            .is_some_and(|violation| violation.checker == checker);
         same.then_some(smaller)
     };
     let mut piece = best.actions.len().div_ceil(2).max(1);

@@ -22,7 +22,7 @@ pub(crate) const CONNECT_US_MAX: u64 = 5_000_000;
 
 /// A machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Host {
+pub(crate) enum Host {
     /// Where people sit.
     Outside,
     /// Where control runs.
@@ -241,9 +241,7 @@ impl World {
                 };
                 !node.powered || stands || life != link.client_life
             }
-            Direction::Down => {
-                self.control.pause.stands() || self.control.life != link.server_life
-            }
+            Direction::Down => self.control.pause.stands() || self.control.life != link.server_life,
         };
         self.network.is_cut(from, to) || silent
     }
@@ -278,7 +276,8 @@ impl World {
         }
         let host = Host::Node(node);
         let mute = self.control.process.is_none();
-        let deaf = self.network.is_cut_either_way(host, Host::Control) || self.control.pause.stands();
+        let deaf =
+            self.network.is_cut_either_way(host, Host::Control) || self.control.pause.stands();
         if deaf || mute {
             let wait = if deaf { CONNECT_US_MAX } else { 1_000 };
             let backoff = self.network.rng.between(50_000, 2_000_000);

@@ -1,12 +1,12 @@
 //! A node: a machine with a disk, a pool, an engine, an agent and a proxy.
 
+use crate::agent_process::AgentInput;
 use crate::agent_process::AgentProcess;
 use crate::engine::{Call, Container, Engine, Grace};
 use crate::event::{Life, What};
 use crate::pool::Pool;
 use crate::proxy_process::ProxyProcess;
 use crate::rng::Rng;
-use crate::agent_process::AgentInput;
 use crate::world::World;
 use flocker_core::agent::{ContainerRunSeen, Event, Ledger};
 use flocker_types::ids::{BootId, ClusterId, NodeId, ServiceId};
@@ -122,8 +122,10 @@ impl World {
         let name = node.name.clone();
         let listens = node.rng.between(20_000, 700_000);
         let run = node.engine.containers.get(service).map_or(0, |c| c.number);
-        self.trace.say(now, || format!("{service} starts on {name}"));
-        self.checks.container_started(now, id, service, &self.nodes, &self.control.store);
+        self.trace
+            .say(now, || format!("{service} starts on {name}"));
+        self.checks
+            .container_started(now, id, service, &self.nodes, &self.control.store);
         self.after(listens, What::Listens(id, service.clone(), run));
         self.after(1_000, What::Writes(id, service.clone(), run));
         Ok(())
@@ -283,7 +285,8 @@ impl World {
         }
         let node = self.node_mut(id);
         for (volume, kept) in node.pool.lose_power() {
-            self.checks.lost_unsynced(id, volume, kept, &self.nodes[&id]);
+            self.checks
+                .lost_unsynced(id, volume, kept, &self.nodes[&id]);
         }
         self.note_blocked();
     }
@@ -297,7 +300,10 @@ impl World {
         node.powered = true;
         node.boot = BootId(Uuid::from_u128(node.boot.0.as_u128() + 1));
         node.engine.up = true;
-        let (one, other) = (node.rng.between(1_000, 900_000), node.rng.between(1_000, 900_000));
+        let (one, other) = (
+            node.rng.between(1_000, 900_000),
+            node.rng.between(1_000, 900_000),
+        );
         self.after(one, What::AgentStart(id));
         self.after(other, What::ProxyStart(id));
         self.note_blocked();

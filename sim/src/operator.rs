@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::rng::Rng;
 use crate::scenario::{Order, Wish};
 use crate::world::World;
-use flocker_core::cluster::{Key, Record, TokenRecord};
+use flocker_core::cluster::{Record, TokenRecord};
 use flocker_core::control::Response;
 use flocker_types::api::{
     ApiError, DeployRequest, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest,
@@ -99,9 +99,7 @@ impl World {
     fn wanted(&mut self, order: Order) -> VecDeque<Wanted> {
         let one = |request: Request| VecDeque::from([Wanted::One(Box::new(request))]);
         match order {
-            Order::Deploy(wishes) => {
-                VecDeque::from([Wanted::Plan(self.scenario.request(&wishes))])
-            }
+            Order::Deploy(wishes) => VecDeque::from([Wanted::Plan(self.scenario.request(&wishes))]),
             Order::Move(service, node) => match self.scenario.services.get(service) {
                 Some(plan) => one(Request::Move(MoveRequest {
                     service: plan.id(),
@@ -116,17 +114,20 @@ impl World {
                 None => VecDeque::new(),
             },
             Order::RemoveVolumes(service, grace_ms) => {
-                let doom = |volume| {
-                    Request::RemoveVolume(RemoveVolumeRequest { volume, grace_ms })
-                };
+                let doom = |volume| Request::RemoveVolume(RemoveVolumeRequest { volume, grace_ms });
                 let volumes = self.volumes_of(service);
-                volumes.into_iter().map(|id| Wanted::One(Box::new(doom(id)))).collect()
+                volumes
+                    .into_iter()
+                    .map(|id| Wanted::One(Box::new(doom(id))))
+                    .collect()
             }
             Order::RestoreVolumes(service) => {
-                let restore =
-                    |volume| Request::RestoreVolume(RestoreVolumeRequest { volume });
+                let restore = |volume| Request::RestoreVolume(RestoreVolumeRequest { volume });
                 let volumes = self.volumes_of(service);
-                volumes.into_iter().map(|id| Wanted::One(Box::new(restore(id)))).collect()
+                volumes
+                    .into_iter()
+                    .map(|id| Wanted::One(Box::new(restore(id))))
+                    .collect()
             }
             Order::Join => {
                 self.people.joined += 1;
@@ -198,7 +199,12 @@ impl World {
     }
 
     fn swapped(&self, one: usize, other: usize) -> VecDeque<Wanted> {
-        let id = |number: usize| self.scenario.services.get(number).map(crate::scenario::Plan::id);
+        let id = |number: usize| {
+            self.scenario
+                .services
+                .get(number)
+                .map(crate::scenario::Plan::id)
+        };
         let placed = self.placed();
         let find = |id: Option<ServiceId>| placed.iter().find(|(of, ..)| Some(of) == id.as_ref());
         let (Some(a), Some(b)) = (find(id(one)), find(id(other))) else {
@@ -218,7 +224,11 @@ impl World {
             .map(|other| other.name.clone())
             .filter(|other| *other != name)
             .collect();
-        let mut moved: Vec<_> = self.placed().into_iter().filter(|(.., on)| *on == name).collect();
+        let mut moved: Vec<_> = self
+            .placed()
+            .into_iter()
+            .filter(|(.., on)| *on == name)
+            .collect();
         for (index, service) in moved.iter_mut().enumerate() {
             service.2.clone_from(&others[index % others.len()]);
         }
@@ -239,7 +249,10 @@ impl World {
 
     /// Whether somebody still waits or is about to ask.
     pub(crate) fn people_are_busy(&self) -> bool {
-        self.people.all.iter().any(|person| !person.wanted.is_empty())
+        self.people
+            .all
+            .iter()
+            .any(|person| !person.wanted.is_empty())
     }
 
     /// Somebody goes on: asks, or asks again when the answer does not come.
@@ -262,7 +275,9 @@ impl World {
         let person = &mut self.people.all[number];
         let request = match (&person.next, person.wanted.front()) {
             (Some(next), _) => next.clone(),
-            (None, Some(Wanted::Plan(request))) => Box::new(Request::Plan(Box::new(request.clone()))),
+            (None, Some(Wanted::Plan(request))) => {
+                Box::new(Request::Plan(Box::new(request.clone())))
+            }
             (None, Some(Wanted::One(request))) => request.clone(),
             (None, Some(Wanted::Join(joiner))) => {
                 let token = token(*joiner, person.step);
@@ -282,7 +297,8 @@ impl World {
         self.next_number += 1;
         let id = self.next_number;
         if let Request::RemoveVolume(removal) = &*request {
-            self.checks.asked_removal(self.now_us, removal.volume, removal.grace_ms);
+            self.checks
+                .asked_removal(self.now_us, removal.volume, removal.grace_ms);
         }
         if self.network.is_cut_either_way(Host::Outside, Host::Control) {
             self.after(5_000_000, What::Ask(id, request));
@@ -329,7 +345,8 @@ impl World {
         match answer {
             Err(error) => {
                 person.next = None;
-                self.trace.say(self.now_us, || format!("refused: {}", error.message));
+                self.trace
+                    .say(self.now_us, || format!("refused: {}", error.message));
                 let wait = self.people.rng.between(1_000_000, 6_000_000);
                 self.after(wait, What::Operator(number, step));
             }
@@ -371,14 +388,6 @@ impl World {
             self.ask(end);
         }
         self.after(think, What::Operator(number, step));
-    }
-
-    /// What the store has of a service, to look at.
-    pub(crate) fn service_record(&self, id: &ServiceId) -> Option<&flocker_core::cluster::ServiceRecord> {
-        match self.control.store.get(&Key::Service(id.clone()))? {
-            Record::Service(service) => Some(service),
-            _ => None,
-        }
     }
 }
 

@@ -109,7 +109,10 @@ impl StoredVolume {
     }
 
     pub(crate) fn content_at(&self, name: &SnapshotName) -> Option<Content> {
-        let found = self.snapshots.iter().find(|snapshot| snapshot.name == *name);
+        let found = self
+            .snapshots
+            .iter()
+            .find(|snapshot| snapshot.name == *name);
         found.map(|snapshot| Rc::clone(&snapshot.content))
     }
 }
@@ -287,11 +290,14 @@ impl Pool {
         sum: Checksum,
     ) -> Outcome<()> {
         self.may(StorageCall::Receive)?;
-        let volume = self.volumes.entry(label.id).or_insert_with(|| StoredVolume {
-            label: label.clone(),
-            snapshots: Vec::new(),
-            live: None,
-        });
+        let volume = self
+            .volumes
+            .entry(label.id)
+            .or_insert_with(|| StoredVolume {
+                label: label.clone(),
+                snapshots: Vec::new(),
+                live: None,
+            });
         volume.label = label.clone();
         volume.snapshots.push(StoredSnapshot {
             name: to.clone(),

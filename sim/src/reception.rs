@@ -6,7 +6,7 @@ use crate::event::{Life, What};
 use crate::network::Host;
 use crate::pool::{Content, checksum, passing};
 use crate::world::World;
-use flocker_core::agent::{Event, JobId};
+use flocker_core::agent::Event;
 use flocker_types::ids::{Epoch, NodeId, SnapshotName, VolumeId};
 use flocker_types::task::Failure;
 use flocker_types::volume::{Checksum, VolumeLabel};
@@ -19,7 +19,6 @@ const STALL_US: u64 = 30_000_000;
 pub(crate) struct Offer {
     pub(crate) source: NodeId,
     pub(crate) source_life: Life,
-    pub(crate) job: JobId,
     pub(crate) volume: VolumeId,
     pub(crate) epoch: Epoch,
     pub(crate) from: Option<SnapshotName>,
@@ -130,8 +129,11 @@ impl World {
         let Some(reception) = self.node_mut(id).agent.receptions.get_mut(&number) else {
             return;
         };
-        let (source, volume, epoch) =
-            (reception.offer.source, reception.offer.volume, reception.offer.epoch);
+        let (source, volume, epoch) = (
+            reception.offer.source,
+            reception.offer.volume,
+            reception.offer.epoch,
+        );
         match answer {
             Err(failure) => {
                 reception.reply = Some(Err(failure));
@@ -140,7 +142,14 @@ impl World {
             Ok(label) => {
                 reception.label = Some(label);
                 reception.stage = Stage::Waiting;
-                self.checks.admitted(now, &self.nodes[&id], source, volume, epoch, &self.control.store);
+                self.checks.admitted(
+                    now,
+                    &self.nodes[&id],
+                    source,
+                    volume,
+                    epoch,
+                    &self.control.store,
+                );
                 self.after(500, What::Reception(id, life, number));
             }
         }
@@ -225,7 +234,10 @@ impl World {
         }
         reception.moved_us = now;
         reception.remaining_us = reception.remaining_us.saturating_sub(elapsed);
-        if reception.reset_at_us.is_some_and(|at| reception.remaining_us <= at) {
+        if reception
+            .reset_at_us
+            .is_some_and(|at| reception.remaining_us <= at)
+        {
             let reset = passing("the connection was reset");
             return self.end_reception(id, reception, Err(reset));
         }

@@ -51,11 +51,15 @@ pub fn run(scenario: Scenario, story: Story) -> Outcome {
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("it panicked");
         let now = world.now_us;
-        world.checks.note(now, "assertions of the core", Err(text.to_owned()));
+        world
+            .checks
+            .note(now, "assertions of the core", Err(text.to_owned()));
     }
     if let Some(violation) = world.checks.violation.clone() {
         let now = world.now_us;
-        world.trace.say(now, || format!("VIOLATION of {}: {}", violation.checker, violation.message));
+        world.trace.say(now, || {
+            format!("VIOLATION of {}: {}", violation.checker, violation.message)
+        });
     }
     Outcome {
         seed,
@@ -73,9 +77,14 @@ impl World {
         let begins = self.now_us;
         let faults = |action: &Action| matches!(action, Action::Fault(_));
         self.checks.operations.calm = !self.scenario.rebellious_proxies
-            && !self.scenario.actions.iter().any(|timed| faults(&timed.action));
+            && !self
+                .scenario
+                .actions
+                .iter()
+                .any(|timed| faults(&timed.action));
         for (index, timed) in self.scenario.actions.iter().enumerate() {
-            self.queue.push(begins + timed.at_ms * 1_000, What::Action(index));
+            self.queue
+                .push(begins + timed.at_ms * 1_000, What::Action(index));
         }
         if self.scenario.clients_us.1 > 0 {
             for index in 0..self.scenario.services.len() {
@@ -85,8 +94,14 @@ impl World {
         }
         let end = begins + self.scenario.faults_end_ms * 1_000 + 1;
         self.go_on_until(end);
-        self.trace.say(self.now_us, || "everything that was wrong is put right".to_owned());
-        if !self.wait_for(OPERATIONS_END_MS, "every operation ends", healing::operations_ended) {
+        self.trace.say(self.now_us, || {
+            "everything that was wrong is put right".to_owned()
+        });
+        if !self.wait_for(
+            OPERATIONS_END_MS,
+            "every operation ends",
+            healing::operations_ended,
+        ) {
             return;
         }
         self.go_on_until(self.now_us + 5_000_000);
@@ -98,7 +113,8 @@ impl World {
         self.go_on_until(self.now_us + 5_000_000);
         let now = self.now_us;
         let verdict = healing::everything_is_there(self);
-        self.checks.note(now, "every acknowledged record is there", verdict);
+        self.checks
+            .note(now, "every acknowledged record is there", verdict);
         let verdict = healing::told(self);
         self.checks.note(now, "every request is answered", verdict);
         let verdict = healing::labels(self);

@@ -222,7 +222,8 @@ impl Plan {
             external: self.port + shift,
         });
         if variant & 2 != 0 {
-            spec.environment.insert("VARIANT".to_owned(), "2".to_owned());
+            spec.environment
+                .insert("VARIANT".to_owned(), "2".to_owned());
         }
         let more = variant >> 3 & 1;
         for number in 0..self.volumes + more {

@@ -22,7 +22,10 @@ pub(crate) struct Conflict;
 
 impl Store {
     pub(crate) fn load(&self) -> (Revisions, Option<State>) {
-        let revisions = self.records.iter().map(|(key, (revision, _))| (key.clone(), *revision));
+        let revisions = self
+            .records
+            .iter()
+            .map(|(key, (revision, _))| (key.clone(), *revision));
         let records = self.records.values().map(|(_, record)| record.clone());
         (revisions.collect(), State::from_records(records))
     }

@@ -5,8 +5,8 @@ use crate::draw::draw;
 use crate::run::{Outcome, run};
 use crate::trace::Story;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// What came of a sweep.

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["flocker-types"],
     &["flocker-core", "flocker-manifest"],
     &[
+        "flocker-sim",
         "flocker-storage",
         "flocker-runtime",
         "flocker-net",

@@ -14,11 +14,18 @@ pub(super) fn reads(node: &Node, service: &ServiceId, truth: &Truth) -> Verdict 
         let Some(acked) = truth.acked.get(volume) else {
             continue;
         };
-        let live = node.pool.volumes.get(volume).and_then(|copy| copy.live.as_ref());
-        let there: BTreeSet<u64> = live.map_or_else(BTreeSet::new, |live| {
-            live.records.iter().copied().collect()
-        });
-        let missing: Vec<u64> = acked.iter().copied().filter(|r| !there.contains(r)).collect();
+        let live = node
+            .pool
+            .volumes
+            .get(volume)
+            .and_then(|copy| copy.live.as_ref());
+        let there: BTreeSet<u64> =
+            live.map_or_else(BTreeSet::new, |live| live.records.iter().copied().collect());
+        let missing: Vec<u64> = acked
+            .iter()
+            .copied()
+            .filter(|r| !there.contains(r))
+            .collect();
         if !missing.is_empty() {
             return Err(format!(
                 "{service} on {} lacks {} acknowledged records, the first is {}",

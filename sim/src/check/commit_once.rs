@@ -78,9 +78,14 @@ fn proved(volume: &VolumeRecord, nodes: &Nodes, truth: &Truth) -> Verdict {
     let target = &nodes[&volume.holder];
     let copy = target.pool.volumes.get(&volume.id);
     let head = volume.head.as_ref();
-    let content = copy.zip(head).and_then(|(copy, head)| copy.content_at(head));
+    let content = copy
+        .zip(head)
+        .and_then(|(copy, head)| copy.content_at(head));
     let Some(content) = content else {
-        return Err(format!("volume {id} is committed to {}, which lacks its head", target.name));
+        return Err(format!(
+            "volume {id} is committed to {}, which lacks its head",
+            target.name
+        ));
     };
     if *content != truth.of(volume.id) {
         return Err(format!(
@@ -94,7 +99,10 @@ fn proved(volume: &VolumeRecord, nodes: &Nodes, truth: &Truth) -> Verdict {
         containers.any(|c| c.is_running() && c.volumes().contains(&volume.id))
     });
     match writes {
-        Some(node) => Err(format!("volume {id} is committed while it is written on {}", node.name)),
+        Some(node) => Err(format!(
+            "volume {id} is committed while it is written on {}",
+            node.name
+        )),
         None => Ok(()),
     }
 }
@@ -121,7 +129,10 @@ fn service_is_whole(
         .map(|(node, _)| *node)
         .collect();
     if told.iter().any(|node| Some(*node) != service.node) {
-        return Err(format!("{} is told to run on {told:?}, not on its node", service.id));
+        return Err(format!(
+            "{} is told to run on {told:?}, not on its node",
+            service.id
+        ));
     }
     let Some(node) = service.node.filter(|_| service.operation.is_none()) else {
         return Ok(());

@@ -42,7 +42,10 @@ pub(super) fn job(node: &Node, job: &Job) -> Verdict {
                 }
             }
             Some(Want::Stopped | Want::Absent) => Ok(()),
-            None => Err(format!("{} stops {service} and nobody told it to", node.name)),
+            None => Err(format!(
+                "{} stops {service} and nobody told it to",
+                node.name
+            )),
         },
         Job::RemoveContainer { service } if want(service) != Some(&Want::Absent) => Err(format!(
             "{} removes the container of {service} and its ledger says {}",
@@ -84,7 +87,9 @@ pub(super) fn memory_is_stored(core: &Control, store: &Store) -> Verdict {
         ("a token", state.tokens != stored.tokens),
     ];
     match differs.iter().find(|(_, differs)| *differs) {
-        Some((what, _)) => Err(format!("control knew something of {what} that its store has not")),
+        Some((what, _)) => Err(format!(
+            "control knew something of {what} that its store has not"
+        )),
         None => Ok(()),
     }
 }

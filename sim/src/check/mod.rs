@@ -139,10 +139,16 @@ impl Checks {
         self.note(now, "stale-rejected", generations);
         let removals = self.removal.changes(now, store, changes, &self.truth);
         self.note(now, "removal-is-explicit", removals);
-        self.note(now, "a token is good for one node", tokens::changes(store, changes));
+        self.note(
+            now,
+            "a token is good for one node",
+            tokens::changes(store, changes),
+        );
         let holds = self.hold.changes(now, changes, nodes);
         self.note(now, "hold-is-comfort", holds);
-        let operations = self.operations.changes(now, store, changes, &mut self.counts);
+        let operations = self
+            .operations
+            .changes(now, store, changes, &mut self.counts);
         self.note(now, "operations", operations);
     }
 
@@ -169,7 +175,11 @@ impl Checks {
     pub(crate) fn job_begun(&mut self, now: u64, node: &Node, job: &Job) {
         let confirmed = start_after_confirm::job(node, job);
         self.note(now, "start-after-confirm", confirmed);
-        self.note(now, "data-outlives-control", data_outlives_control::job(node, job));
+        self.note(
+            now,
+            "data-outlives-control",
+            data_outlives_control::job(node, job),
+        );
     }
 
     pub(crate) fn created(&mut self, _: u64, id: NodeId, label: &VolumeLabel) {
@@ -201,8 +211,16 @@ impl Checks {
         held_in: Epoch,
         tail: Option<&[u64]>,
     ) {
-        self.note(now, "nothing-lost", nothing_lost::demoted(volume, held_in, tail));
-        self.note(now, "one-writer", one_writer::unused(node, volume, "made a replica"));
+        self.note(
+            now,
+            "nothing-lost",
+            nothing_lost::demoted(volume, held_in, tail),
+        );
+        self.note(
+            now,
+            "one-writer",
+            one_writer::unused(node, volume, "made a replica"),
+        );
     }
 
     pub(crate) fn pruned(

@@ -13,7 +13,11 @@ fn compare(volume: VolumeId, content: &[u64], truth: &Truth) -> Verdict {
     if content == written {
         return Ok(());
     }
-    let same = content.iter().zip(written).take_while(|(a, b)| a == b).count();
+    let same = content
+        .iter()
+        .zip(written)
+        .take_while(|(a, b)| a == b)
+        .count();
     Err(format!(
         "volume {} has {} records, of which {same} are those of the {} that were written",
         volume.short(),
@@ -31,9 +35,16 @@ pub(super) fn started(node: &Node, service: &ServiceId, truth: &Truth) -> Verdic
         return Ok(());
     };
     for volume in container.volumes() {
-        let live = node.pool.volumes.get(volume).and_then(|copy| copy.live.as_ref());
+        let live = node
+            .pool
+            .volumes
+            .get(volume)
+            .and_then(|copy| copy.live.as_ref());
         let Some(live) = live else {
-            return Err(format!("{service} starts without its volume {}", volume.short()));
+            return Err(format!(
+                "{service} starts without its volume {}",
+                volume.short()
+            ));
         };
         compare(*volume, &live.records, truth)?;
     }

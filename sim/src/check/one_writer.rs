@@ -26,14 +26,20 @@ pub(super) fn started(id: NodeId, service: &ServiceId, nodes: &Nodes) -> Verdict
     for volume in container.volumes() {
         let writers = writers(nodes, *volume);
         if writers.len() > 1 {
-            return Err(format!("volume {} is written by {writers:?}", volume.short()));
+            return Err(format!(
+                "volume {} is written by {writers:?}",
+                volume.short()
+            ));
         }
     }
     let elsewhere = nodes
         .values()
         .find(|node| node.id != id && node.running(service).is_some());
     match elsewhere {
-        Some(node) => Err(format!("{service} runs on {} and on {}", node.name, nodes[&id].name)),
+        Some(node) => Err(format!(
+            "{service} runs on {} and on {}",
+            node.name, nodes[&id].name
+        )),
         None => Ok(()),
     }
 }
@@ -74,9 +80,11 @@ pub(super) fn wrote(id: NodeId, volume: VolumeId, truth: &Truth) -> Verdict {
 }
 
 pub(super) fn unused(node: &Node, volume: VolumeId, what: &str) -> Verdict {
-    let user = node.engine.containers.iter().find(|(_, container)| {
-        container.is_running() && container.volumes().contains(&volume)
-    });
+    let user = node
+        .engine
+        .containers
+        .iter()
+        .find(|(_, container)| container.is_running() && container.volumes().contains(&volume));
     match user {
         Some((service, _)) => Err(format!(
             "volume {} is {what} on {} while {service} writes it",

@@ -30,9 +30,7 @@ pub(super) fn rests(who: &str, count: u32) -> Verdict {
 }
 
 pub(super) fn one_each(store: &Store, changes: &[Change]) -> Verdict {
-    let begins = |change: &Change| {
-        matches!(change, Change::Put(Record::Operation(record)) if record.operation.finished.is_none())
-    };
+    let begins = |change: &Change| matches!(change, Change::Put(Record::Operation(record)) if record.operation.finished.is_none());
     if !changes.iter().any(begins) {
         return Ok(());
     }

@@ -60,7 +60,10 @@ impl RemovalIsExplicit {
         let was_doomed = old.is_some_and(|old| old.destroy_after.is_some());
         let asked = self.asked.contains_key(&id);
         if doomed && !was_doomed && !asked && !truth.of(id).is_empty() {
-            return Err(format!("volume {} is to be deleted and nobody asked", volume.name));
+            return Err(format!(
+                "volume {} is to be deleted and nobody asked",
+                volume.name
+            ));
         }
         if was_doomed && !doomed {
             self.asked.remove(&id);

@@ -58,9 +58,7 @@ impl StaleRejected {
 pub(super) fn ledger(old: &Ledger, new: &Ledger) -> Verdict {
     for (service, before) in &old.directives {
         let now = new.directives.get(service);
-        let fits = now.is_some_and(|now| {
-            now.generation > before.generation || now == before
-        });
+        let fits = now.is_some_and(|now| now.generation > before.generation || now == before);
         if !fits {
             return Err(format!(
                 "the directive for {service} of generation {} gave way to {:?}",

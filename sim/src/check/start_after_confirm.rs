@@ -26,10 +26,15 @@ pub(super) fn started(node: &Node, service: &ServiceId, store: &Store) -> Verdic
     };
     for volume in container.volumes() {
         let Some(copy) = node.pool.volumes.get(volume) else {
-            return Err(format!("{service} starts on {} without a volume", node.name));
+            return Err(format!(
+                "{service} starts on {} without a volume",
+                node.name
+            ));
         };
         let Some(Record::Volume(record)) = store.get(&Key::Volume(*volume)) else {
-            return Err(format!("{service} starts with a volume that is not in the store"));
+            return Err(format!(
+                "{service} starts with a volume that is not in the store"
+            ));
         };
         if record.holder != node.id || record.epoch != copy.label.epoch {
             return Err(format!(

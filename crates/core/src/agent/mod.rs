@@ -6,6 +6,7 @@
 //!
 //! Called by the agent's shell alone. It never decides who holds a volume or where a service runs.
 
+mod addresses;
 mod event;
 pub(crate) mod fingerprint;
 mod found;
@@ -25,9 +26,11 @@ use crate::cluster::{Network, usage};
 use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{Epoch, NodeId, ServiceId, TaskId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ToAgent};
-use flocker_types::task::{ContainerState, Directive, Failure, Retry, ServiceStatus, Want};
+use flocker_types::task::{
+    ContainerState, CopiedVolume, Directive, Failure, Retry, ServiceStatus, TaskOutcome, Want,
+};
 use flocker_types::time::{Monotonic, Now, UnixMs};
-use flocker_types::volume::{Role, VolumeCopy, VolumeLabel};
+use flocker_types::volume::{Role, Snapshot, VolumeCopy, VolumeLabel};
 use found::Found;
 use service::Service;
 use std::collections::BTreeMap;
@@ -353,11 +356,35 @@ impl Agent {
                     }
                 }
             }
+            JobOutcome::Task(TaskOutcome::Copied { volumes }) => self.snapshots_taken(volumes),
             JobOutcome::Gone(id) => {
                 self.volumes.remove(id);
                 self.send(AgentMessage::VolumeGone { volume: *id });
             }
             _ => {}
+        }
+    }
+
+    /// What was sent was a snapshot here first. Control has to know: what both sides have is what the
+    /// next delta builds on.
+    fn snapshots_taken(&mut self, copied: &[CopiedVolume]) {
+        for sent in copied {
+            let Some(mut copy) = self.volumes.get(&sent.volume).cloned() else {
+                continue;
+            };
+            if copy
+                .snapshots
+                .iter()
+                .any(|known| known.name == sent.snapshot)
+            {
+                continue;
+            }
+            copy.snapshots.push(Snapshot {
+                name: sent.snapshot.clone(),
+                checksum: None,
+                created: self.now.wall,
+            });
+            self.volume_is(copy);
         }
     }
 

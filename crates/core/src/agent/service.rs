@@ -10,8 +10,6 @@ use flocker_types::task::{
     ContainerSpec, ContainerState, Directive, Failure, Prepared, Retry, VolumeClaim, Want,
 };
 use flocker_types::time::Monotonic;
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 /// First wait before a container that ended is started again, in milliseconds; doubles each time.
 const RESTART_DELAY_MS: u64 = 100;
@@ -38,6 +36,8 @@ pub(super) struct Service {
     pub(super) retry_at: Option<Monotonic>,
     pub(super) container: Option<Container>,
     job: Option<(JobId, Doing)>,
+    pub(super) doubt: Doubt,
+    heard: Heard,
     /// Starts in a row that ended soon, or did not succeed: they make the waits longer.
     restarts: u32,
     /// Starts since the last directive that were made because the container had failed.
@@ -56,6 +56,27 @@ pub(super) struct Container {
     pub(super) ready: bool,
 }
 
+/// What the engine may have besides what it said: a call that failed, or that nobody waits for any more,
+/// may be carried out all the same, and later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubt {
+    None,
+    /// A container may have been made.
+    MayExist,
+    /// It may run, or be about to: only a stop that succeeded tells.
+    MayRun,
+}
+
+/// Whether a container was said to have ended while one was being started. That may be late news of
+/// the one before, or the new one has ended already; until that is known it counts as running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Ended,
+    /// The start is being repeated to find out: it does nothing to a container that runs.
+    Asking,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     Run,
@@ -72,6 +93,8 @@ impl Default for Service {
             retry_at: None,
             container: None,
             job: None,
+            doubt: Doubt::None,
+            heard: Heard::Nothing,
             restarts: 0,
             retries: 0,
             run_began: None,
@@ -89,6 +112,15 @@ impl Service {
         self.start_at = Some(Monotonic::default());
         self.retry_at = None;
         self.stop_ms = None;
+    }
+
+    /// Whether it has to be stopped to be at rest.
+    fn may_run(&self) -> bool {
+        self.runs() || self.doubt == Doubt::MayRun
+    }
+
+    pub(super) fn may_exist(&self) -> bool {
+        self.container.is_some() || self.doubt != Doubt::None
     }
 
     fn runs(&self) -> bool {
@@ -111,19 +143,16 @@ impl Agent {
         }
         match &directive.want {
             Want::Run { container, volumes } => self.drive_run(id, &directive, container, volumes),
-            Want::Stopped if service.runs() => self.begin_stop(id),
+            Want::Stopped if service.may_run() => self.begin_stop(id),
             Want::Stopped => self.settle(id, directive.generation),
-            Want::Absent if service.runs() => self.begin_stop(id),
-            Want::Absent if service.container.is_some() => {
+            Want::Absent if service.may_run() => self.begin_stop(id),
+            Want::Absent if service.may_exist() => {
                 let job = Job::RemoveContainer {
                     service: id.clone(),
                 };
                 self.begin_for(id, Doing::Remove, job);
             }
-            Want::Absent => {
-                self.ledger_changed |= self.ledger.addresses.remove(id).is_some();
-                self.settle(id, directive.generation);
-            }
+            Want::Absent => self.settle(id, directive.generation),
         }
     }
 
@@ -140,7 +169,10 @@ impl Agent {
         let Some(service) = self.services.get(id) else {
             return;
         };
-        if service.runs() {
+        if service.doubt == Doubt::MayRun {
+            return self.begin_stop(id);
+        }
+        if service.runs() && service.heard != Heard::Asking {
             let current = service
                 .container
                 .as_ref()
@@ -150,7 +182,8 @@ impl Agent {
             }
             return self.begin_stop(id);
         }
-        if service.start_at.is_none_or(|at| at > now) || !may_start {
+        let due = service.heard == Heard::Asking || service.start_at.is_some_and(|at| at <= now);
+        if !due || !may_start {
             return;
         }
         let Some(address) = self.address_of(id) else {
@@ -170,6 +203,9 @@ impl Agent {
         };
         if let Some(service) = self.services.get_mut(id) {
             service.start_at = None;
+            if service.heard == Heard::Asking {
+                return self.begin_for(id, Doing::Run, job);
+            }
             service.run_began = Some(now);
             if let Some(container) = &mut service.container {
                 container.run = ContainerRunSeen::Created;
@@ -206,18 +242,6 @@ impl Agent {
                 grace_ms,
             },
         );
-    }
-
-    /// The fixed address of a service's container on this node.
-    pub(super) fn address_of(&mut self, id: &ServiceId) -> Option<Ipv4Addr> {
-        if let Some(address) = self.ledger.addresses.get(id) {
-            return Some(*address);
-        }
-        let taken: BTreeSet<Ipv4Addr> = self.ledger.addresses.values().copied().collect();
-        let address = self.network.free_address(&taken).ok()?;
-        self.ledger.addresses.insert(id.clone(), address);
-        self.ledger_changed = true;
-        Some(address)
     }
 
     /// Reports what is, as the answer to the directive of this generation.
@@ -304,6 +328,11 @@ impl Agent {
             return;
         };
         let stopping = matches!(service.job, Some((_, Doing::Stop)));
+        let starting = matches!(service.job, Some((_, Doing::Run)));
+        if starting && service.heard != Heard::Asking {
+            service.heard = Heard::Ended;
+            return;
+        }
         if let Some(container) = &mut service.container {
             container.run = ContainerRunSeen::Exited { code: Some(code) };
             container.ready = false;
@@ -355,6 +384,7 @@ impl Agent {
             return;
         };
         let doing = service.job.take().map(|(_, doing)| doing);
+        let heard = std::mem::replace(&mut service.heard, Heard::Nothing);
         match result {
             Ok(JobOutcome::Running { prepared, .. }) => {
                 let fingerprint = self.wanted_fingerprint(id).unwrap_or_default();
@@ -371,6 +401,10 @@ impl Agent {
                     }) => (run, false),
                     _ => (ContainerRunSeen::Running, false),
                 };
+                service.doubt = Doubt::None;
+                if heard == Heard::Ended {
+                    service.heard = Heard::Asking;
+                }
                 service.container = Some(Container {
                     fingerprint,
                     prepared,
@@ -379,13 +413,17 @@ impl Agent {
                 });
             }
             Ok(JobOutcome::Stopped { code }) => {
+                service.doubt = service.doubt.min(Doubt::MayExist);
                 service.stop_ms = service.stop_began.take().map(|began| now.since_ms(began));
                 if let Some(container) = &mut service.container {
                     container.run = ContainerRunSeen::Exited { code };
                     container.ready = false;
                 }
             }
-            Ok(_) if doing == Some(Doing::Remove) => service.container = None,
+            Ok(_) if doing == Some(Doing::Remove) => {
+                service.container = None;
+                service.doubt = Doubt::None;
+            }
             Ok(_) => {}
             Err(failure) => self.service_job_failed(id, doing, failure),
         }
@@ -415,6 +453,7 @@ impl Agent {
         let at = now.plus_ms(RETRY_DELAY_MS.max(backoff_ms(service.restarts)));
         service.restarts = service.restarts.saturating_add(1);
         if doing == Some(Doing::Run) {
+            service.doubt = Doubt::MayRun;
             service.start_at = (failure.retry == Retry::MayHelp).then_some(at);
         } else {
             service.retry_at = Some(at);

@@ -3,6 +3,7 @@
 
 use super::fingerprint::fingerprint;
 use super::ledger::Grant;
+use super::service::Doubt;
 use super::{Agent, Job, JobId, JobOutcome, Owner};
 use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{Epoch, ServiceId, TaskId, VolumeId};
@@ -213,11 +214,18 @@ impl Agent {
             return;
         };
         entry.job = None;
+        let work = entry.task.work.clone();
+        if let (Work::Prepare { service, .. }, Err(_)) = (&work, &result) {
+            let service = self.services.entry(service.clone()).or_default();
+            service.doubt = service.doubt.max(Doubt::MayExist);
+        }
+        let Some(entry) = self.tasks.get(&id) else {
+            return;
+        };
         if entry.cancelled {
             self.tasks.remove(&id);
             return;
         }
-        let work = entry.task.work.clone();
         if let (
             Work::Prepare {
                 service, container, ..

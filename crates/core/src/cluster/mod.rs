@@ -182,11 +182,16 @@ impl State {
         })
     }
 
-    /// The service that has this volume mounted, if one does.
+    /// The service that has this volume mounted, or will when its operation has succeeded.
     pub fn user_of(&self, volume: VolumeId) -> Option<&ServiceRecord> {
-        self.services
-            .values()
-            .find(|service| service.volumes.contains(&volume))
+        let will = |service: &&ServiceRecord| {
+            let record = service.operation.and_then(|id| self.operations.get(&id));
+            record.is_some_and(|r| r.operation.volumes.iter().any(|v| v.id == volume))
+        };
+        self.services.values().find(will).or_else(|| {
+            let mut all = self.services.values();
+            all.find(|service| service.volumes.contains(&volume))
+        })
     }
 
     /// The volumes of a description that exist, in the order of its mounts.

@@ -123,13 +123,23 @@ fn chore(volume: &VolumeRecord, node: NodeId, copy: &CopyRecord, due: bool) -> O
     })
 }
 
-/// At which snapshot the copy of a node that holds a volume no more becomes a replica: where the new
-/// holder began.
+/// At which snapshot the copy of a node that holds a volume no more becomes a replica: where its
+/// successor began. When other holders have come since, that is the newest that it has: it has taken
+/// none afterwards, and what was written afterwards is kept as its tail.
 pub(crate) fn demotion_head(volume: &VolumeRecord, node: NodeId) -> Option<SnapshotName> {
     if planted(Mutant::DemotedAtWrongHead) {
         return volume.copies.get(&node)?.snapshots.first().cloned();
     }
-    volume.head.clone()
+    let copy = volume.copies.get(&node)?;
+    let succeeded = copy.epoch.next() == volume.epoch;
+    let newest = copy
+        .snapshots
+        .iter()
+        .rfind(|name| !name.as_str().starts_with("tail-"));
+    match &volume.head {
+        Some(head) if succeeded || copy.snapshots.contains(head) => Some(head.clone()),
+        _ => newest.cloned(),
+    }
 }
 
 /// Snapshots that a copy must keep: its newest, where the holder's epoch began, every tail, and

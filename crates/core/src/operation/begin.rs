@@ -29,11 +29,12 @@ pub(crate) fn begin(
     ensure_service(control, step, address);
     if let Some(service) = control.state.service_mut(&step.service) {
         service.operation = Some(id);
-        if step.target.is_some() {
-            service.volumes = volume_ids;
-        }
         if service.node.is_none() {
+            // One that runs keeps what it runs with until the commit: an operation that fails leads back.
             service.spec = step.spec.clone();
+            if step.target.is_some() {
+                service.volumes = volume_ids;
+            }
         }
     }
     let operation = Operation {
