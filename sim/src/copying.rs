@@ -167,7 +167,7 @@ impl World {
                 "the target has this snapshot from an attempt whose end was lost",
             ));
         }
-        let own = match self.node_mut(id).pool.existing(volume.volume) {
+        let own: Vec<SnapshotName> = match self.node_mut(id).pool.existing(volume.volume) {
             Ok(stored) => stored.snapshots.iter().map(|s| s.name.clone()).collect(),
             Err(failure) => return failed(failure),
         };
@@ -312,7 +312,7 @@ impl World {
 /// Begins at the newest snapshot that both have; on the way come the bases that the target lacks and
 /// that are newer than that.
 fn chain(
-    own: &Vec<SnapshotName>,
+    own: &[SnapshotName],
     there: &[SnapshotName],
     volume: &CopyVolume,
 ) -> (VecDeque<(Option<SnapshotName>, SnapshotName)>, bool) {

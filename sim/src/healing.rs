@@ -185,7 +185,7 @@ pub(crate) fn told(world: &World) -> Result<(), String> {
         .control
         .process
         .as_ref()
-        .map_or(0, |process| process.waiting());
+        .map_or(0, crate::control_process::ControlProcess::waiting);
     if waiting > 0 {
         return Err(format!("{waiting} requests have had no answer"));
     }

@@ -200,10 +200,11 @@ impl World {
     /// The routes of this save are on the disk, unless a newer one overtook it.
     pub(crate) fn proxy_saved(&mut self, id: NodeId, life: Life, save: Life) {
         let proxy = &mut self.node_mut(id).proxy;
-        if proxy.life == life && proxy.saving.as_ref().is_some_and(|(of, _)| *of == save) {
-            if let Some((_, routes)) = proxy.saving.take() {
-                proxy.saved = routes;
-            }
+        if proxy.life == life
+            && proxy.saving.as_ref().is_some_and(|(of, _)| *of == save)
+            && let Some((_, routes)) = proxy.saving.take()
+        {
+            proxy.saved = routes;
         }
     }
 }

@@ -78,11 +78,13 @@ impl Operations {
             self.began.entry(operation.id).or_insert(here);
             match old {
                 // Clients' waits are told after the end.
-                Some(old) if old.finished.is_some() => {
-                    if (old.status != operation.status) || (old.phase != operation.phase) {
-                        return Err(format!("an ended operation of {} changed", old.service));
-                    }
+                Some(old)
+                    if old.finished.is_some()
+                        && (old.status != operation.status || old.phase != operation.phase) =>
+                {
+                    return Err(format!("an ended operation of {} changed", old.service));
                 }
+                Some(old) if old.finished.is_some() => {}
                 _ if operation.finished.is_some() => {
                     counts.operations += 1;
                     let put = changes.iter().rev().find_map(|change| match change {
@@ -100,8 +102,8 @@ impl Operations {
         Ok(())
     }
 
-    fn ended(&mut self, operation: &Operation, node: Option<NodeId>) -> Verdict {
-        let began = self.began.remove(&operation.id).unwrap_or_default();
+    fn ended(&self, operation: &Operation, node: Option<NodeId>) -> Verdict {
+        let began = self.began.get(&operation.id).copied().flatten();
         let (kind, service) = (operation.kind, &operation.service);
         match &operation.status {
             OperationStatus::Succeeded if node != operation.target => Err(format!(
