@@ -257,6 +257,9 @@ impl World {
         }
         let (low, high) = self.control.store_us;
         let wait = self.control.rng.between(low, high);
+        if wait > 100_000 {
+            self.checks.control_interrupted();
+        }
         self.after(wait, What::ControlKept(life));
     }
 

@@ -3,17 +3,19 @@
 //! Between any two steps the process may die or stand still. A step on the pool that was under way
 //! when its process died has happened or has not; a call to the engine is carried out all the same.
 
+mod preparing;
+
 use crate::agent_process::AgentInput;
 use crate::copying::CopyState;
 use crate::engine::{Call, ContainerRequest, Grace};
 use crate::event::{Life, What};
-use crate::network::Host;
 use crate::pool::{passing, pointless};
 use crate::world::World;
 use flocker_core::agent::{ContainerRunSeen, Event, Job, JobId, JobOutcome};
 use flocker_types::ids::{NodeId, ServiceId, VolumeId};
-use flocker_types::task::{ContainerSpec, Failure, Peer, Prepared, VolumeClaim};
+use flocker_types::task::{ContainerSpec, Failure, Prepared, VolumeClaim};
 use flocker_types::volume::VolumeCopy;
+use preparing::name_of;
 use std::net::Ipv4Addr;
 
 /// A call to the engine that changes something may take this long, in microseconds.
@@ -388,96 +390,6 @@ impl World {
         Ok((service.clone(), request))
     }
 
-    fn prepare_step(&mut self, id: NodeId, running: &mut Running) -> Step {
-        let Job::Prepare {
-            service,
-            container,
-            incoming,
-            image_peers,
-            ..
-        } = running.work.clone()
-        else {
-            return failed(pointless("not a preparation"));
-        };
-        let node = self.node_mut(id);
-        match running.stage {
-            Stage::Begin => {
-                let needed: u64 = incoming
-                    .iter()
-                    .map(|volume| volume.size_bytes_estimate)
-                    .sum();
-                if needed > 0 && node.pool.usage().free_bytes < needed {
-                    return failed(pointless("the pool has no room for what is to be received"));
-                }
-                running.stage = Stage::Image;
-                Step::Wait(500)
-            }
-            Stage::Image if !node.engine.up => {
-                failed(passing("the container engine does not answer"))
-            }
-            Stage::Image if node.engine.images.contains(&image_of(&container)) => {
-                running.stage = Stage::Create;
-                Step::Wait(500)
-            }
-            Stage::Image => {
-                running.stage = Stage::Fetch;
-                Step::Wait(node.rng.between(50_000, 1_500_000))
-            }
-            Stage::Fetch => self.fetch(id, running, &container, &image_peers),
-            Stage::Create => {
-                if node.engine.runs(&service) || !incoming.is_empty() {
-                    return Step::Done(Ok(JobOutcome::Prepared(prepared(&running.work))));
-                }
-                match self.request(id, &running.work) {
-                    Err(failure) => failed(failure),
-                    Ok((service, request)) => {
-                        let takes = self.node_mut(id).rng.between(10_000, 120_000);
-                        let call = Call::Create(service, Box::new(request));
-                        self.call(id, running, call, takes, CHANGE_US_MAX)
-                    }
-                }
-            }
-            _ => failed(pointless("a preparation has no such stage")),
-        }
-    }
-
-    /// The image from its registry, or from another node.
-    fn fetch(
-        &mut self,
-        id: NodeId,
-        running: &mut Running,
-        container: &ContainerSpec,
-        peers: &[Peer],
-    ) -> Step {
-        let image = image_of(container);
-        let has = |peer: &&Peer| {
-            let other = self.nodes.get(&peer.node);
-            let cut = self
-                .network
-                .is_cut_either_way(Host::Node(id), Host::Node(peer.node));
-            other.is_some_and(|other| {
-                other.agent.core.is_some()
-                    && !other.agent.pause.stands()
-                    && other.engine.up
-                    && other.engine.images.contains(&image)
-                    && !cut
-            })
-        };
-        let found = self.registry_down == 0 || peers.iter().any(|peer| has(&peer));
-        let node = self.node_mut(id);
-        if !node.engine.up {
-            return failed(passing("the container engine does not answer"));
-        }
-        if !found {
-            return failed(pointless(format!(
-                "the image {image} is neither here nor anywhere that can be reached"
-            )));
-        }
-        node.engine.images.insert(image);
-        running.stage = Stage::Create;
-        Step::Wait(node.rng.between(50_000, 2_000_000))
-    }
-
     fn call(
         &mut self,
         id: NodeId,
@@ -584,18 +496,4 @@ fn prepared(work: &Job) -> Prepared {
 fn image_of(container: &ContainerSpec) -> String {
     let named = || format!("sha256:{}", container.spec.image);
     container.image_id.clone().unwrap_or_else(named)
-}
-
-fn name_of(work: &Job) -> &'static str {
-    match work {
-        Job::CreateVolume { .. } => "making a volume",
-        Job::Prepare { .. } => "a preparation",
-        Job::Run { .. } => "a start",
-        Job::Stop { .. } => "a stop",
-        Job::RemoveContainer { .. } => "a removal",
-        Job::Copy { .. } => "a copy",
-        Job::Demote { .. } => "a demotion",
-        Job::Prune { .. } => "pruning",
-        Job::Destroy { .. } => "a deletion",
-    }
 }

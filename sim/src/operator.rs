@@ -396,6 +396,7 @@ fn token(joiner: u8, attempt: u64) -> TokenRecord {
         id: format!("token-{joiner}-{attempt}"),
         secret_sha256: "0".repeat(64),
         expires: UnixMs(u64::MAX),
+        node: None,
     }
 }
 

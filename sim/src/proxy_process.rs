@@ -106,7 +106,7 @@ impl World {
                 service,
                 generation,
             } => (table.gone(&service, generation).effects, Vec::new()),
-            ToProxy::Heartbeat => (Vec::new(), Vec::new()),
+            ToProxy::Access(_) | ToProxy::Heartbeat => (Vec::new(), Vec::new()),
         };
         self.checks.routes_are(self.now_us, id, &table);
         self.node_mut(id).proxy.table = Some(table);

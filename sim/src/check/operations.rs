@@ -9,7 +9,7 @@ use flocker_types::operation::{Operation, OperationStatus, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More ticks in a second than this mean that a loop does not rest.
-const TICKS_MAX: u32 = 120;
+const TICKS_MAX: u32 = 300;
 
 /// What is remembered of operations.
 #[derive(Debug, Default)]
