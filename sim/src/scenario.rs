@@ -232,6 +232,7 @@ impl Plan {
                 volume: VolumeName::new(name).expect("scenarios name volumes well"),
                 target: format!("/data{number}"),
                 size_bytes_max: None,
+                read_only: false,
             });
         }
         spec.restart = self.restart;
@@ -243,6 +244,7 @@ impl Plan {
                 timeout_ms: 1_000,
                 retries: 3,
                 start_period_ms: 1_000,
+                start_interval_ms: None,
             });
         }
         if let Some(other) = self.needs.and_then(|other| others.get(other)) {
