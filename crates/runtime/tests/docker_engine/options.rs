@@ -162,7 +162,6 @@ pub(crate) async fn shared_namespaces_and_missing_directories(world: &World) {
         privileged: true,
         tty: true,
         stdin_open: true,
-        annotations: map(&[("org.example.note", "1")]),
         device_rules: texts(&["c 1:3 mr"]),
         binds: vec![BindMount {
             source: missing.to_string_lossy().into_owned(),
@@ -208,7 +207,6 @@ pub(crate) async fn shared_namespaces_and_missing_directories(world: &World) {
     assert_eq!(host.cpu_period, Some(50_000));
     assert_eq!(host.cpu_quota, Some(20_000));
     assert_eq!(host.cpuset_cpus.as_deref(), Some("0"));
-    assert_eq!(host.annotations.unwrap()["org.example.note"], "1");
     // Made when the container starts, not before.
     let bind = format!("{}:/made:rw,rslave", missing.display());
     assert_eq!(host.binds, Some(vec![bind]));
