@@ -310,6 +310,8 @@ async fn a_node_is_shut_out(cluster: &Cluster) {
     let error = greet(at, &stolen, node).await;
     assert!(error.contains("revoked"), "{error}");
     cluster.start("n1", Role::Control).await.unwrap();
+    // Waits until control answers again.
+    cluster.view().await;
     for node in ["n1", "n2"] {
         await_redis(cluster.at(node, PORT), "GET greeting", "hello").await;
     }
