@@ -7,6 +7,7 @@ use flocker_core::cluster::Network;
 use flocker_net::tls::{CredentialFiles, Credentials};
 use flocker_storage::PoolSpec;
 use flocker_types::ids::{ClusterId, NodeId, NodeName};
+use flocker_types::limits::OperationLimits;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -177,6 +178,23 @@ impl StateDir {
         let text = toml::to_string(node)
             .map_err(|error| Failure::because("the node's file cannot be written", &error))?;
         Ok(flocker_net::pki::write_secret(&self.node_file(), &text)?)
+    }
+
+    /// How long operations wait: what `limits.toml` in control's directory says, if it is there.
+    pub(crate) fn operation_limits(&self) -> Result<OperationLimits, Failure> {
+        let path = self.control().join("limits.toml");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) => {
+                let what = format!("cannot read {}", path.display());
+                return Err(Failure::because(what, &error));
+            }
+        };
+        toml::from_str(&text).map_err(|error| {
+            Failure::because(format!("{} cannot be used", path.display()), &error)
+                .hint("put it right, or remove it: every limit has a default")
+        })
     }
 
     /// The node's certificate.

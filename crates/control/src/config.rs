@@ -7,6 +7,7 @@ use flocker_net::pki::NODE_VALIDITY;
 use flocker_net::serve::ServeLimits;
 use flocker_net::tls::CredentialFiles;
 use flocker_types::ids::NodeId;
+use flocker_types::limits::OperationLimits;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct ControlConfig {
     pub node: NodeId,
     /// For how long certificates are issued.
     pub certificate_validity: Duration,
+    /// How long operations wait.
+    pub operation: OperationLimits,
     /// Limits of the HTTPS server.
     pub serve: ServeLimits,
     /// Limits of the links of agents and proxies.
@@ -47,6 +50,7 @@ impl ControlConfig {
             state_dir,
             node,
             certificate_validity: NODE_VALIDITY,
+            operation: OperationLimits::default(),
             serve: ServeLimits::default(),
             link: LinkLimits {
                 queue_messages_max: LINK_QUEUE_MESSAGES_MAX,

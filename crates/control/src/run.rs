@@ -180,7 +180,8 @@ impl Bound {
             &[ALPN_HTTP2, ALPN_HTTP1],
         )?;
         let stop = shutdown.child_token();
-        let (shell, handle) = Shell::new(Box::new(Control::new(self.state)), self.keeper);
+        let core = Control::new(self.state).with_limits(self.config.operation);
+        let (shell, handle) = Shell::new(Box::new(core), self.keeper);
         let files = StateDirectory::new(&self.config.state_dir);
         let authority = Arc::new(self.authority);
         let validity = self.config.certificate_validity;

@@ -10,6 +10,7 @@ pub mod api;
 pub mod app;
 pub mod container;
 pub mod ids;
+pub mod limits;
 pub mod link;
 pub mod operation;
 pub mod plan;

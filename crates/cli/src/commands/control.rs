@@ -37,6 +37,7 @@ impl Control {
         if let Some(validity) = node.certificate_validity {
             config.certificate_validity = validity;
         }
+        config.operation = state.operation_limits()?;
         role::run(
             &self.options,
             async |shutdown| match flocker_control::run(config, shutdown).await {

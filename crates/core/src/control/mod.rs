@@ -24,6 +24,7 @@ use crate::plan::Observed;
 pub(crate) use chores::{demotion_head, newest_common};
 use flocker_types::api::EventRecord;
 use flocker_types::ids::{Generation, NodeId, OperationId, ServiceId, TaskId};
+use flocker_types::limits::OperationLimits;
 use flocker_types::link::{ToAgent, ToProxy};
 use flocker_types::route::{Backend, Route, RoutePort, RouteState};
 use flocker_types::task::{ContainerState, Directive, ServiceStatus, Task, Want};
@@ -37,6 +38,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct Control {
     pub(crate) state: State,
+    /// How long operations wait.
+    pub(crate) limits: OperationLimits,
     pub(crate) links: Links,
     /// What each agent last said of each service.
     pub(crate) statuses: BTreeMap<(ServiceId, NodeId), ServiceStatus>,
@@ -63,6 +66,7 @@ impl Control {
         };
         Self {
             state,
+            limits: OperationLimits::default(),
             links: Links::default(),
             statuses: BTreeMap::new(),
             applied: BTreeMap::new(),
@@ -75,6 +79,12 @@ impl Control {
             now: zero,
             commands: Vec::new(),
         }
+    }
+
+    /// The same, with other limits for its operations.
+    #[must_use]
+    pub fn with_limits(self, limits: OperationLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The state, to look at.

@@ -12,9 +12,6 @@ use flocker_types::operation::{OperationKind, OperationStatus, Phase};
 use flocker_types::route::RouteState;
 use flocker_types::task::{ContainerState, Failure, Want};
 
-/// The source may take this long to run again, in milliseconds.
-const BACK_LIMIT_MS: u64 = 120_000;
-
 /// An operation cannot do what it was about to do.
 pub(super) fn fail(control: &mut Control, id: OperationId, failure: Failure) {
     let record = &control.state.operations[&id];
@@ -86,7 +83,7 @@ pub(super) fn drive(control: &mut Control, id: OperationId) -> Drive {
             Some(status.generation) >= generation
                 && matches!(status.state, ContainerState::Running { .. })
         });
-        let until = facts.entered.plus_ms(BACK_LIMIT_MS);
+        let until = facts.entered.plus_ms(control.limits.back_ms);
         if !running && control.now.monotonic < until {
             let waiting_for = "the service to run again where it was".to_owned();
             return needs_node(control, id, home).unwrap_or(Drive::Blocked { waiting_for, until });

@@ -9,11 +9,6 @@ use flocker_types::ids::{NodeId, OperationId, SnapshotName, VolumeId};
 use flocker_types::operation::{Phase, Round};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, Retry, Work};
 
-/// A stream may go without progress this long, in milliseconds.
-const COPY_STALL_LIMIT_MS: u64 = 30_000;
-/// The last delta may go without progress this long, in milliseconds: clients wait.
-const LAST_DELTA_STALL_LIMIT_MS: u64 = 10_000;
-
 pub(super) fn copy(control: &mut Control, id: OperationId) -> Drive {
     let facts = facts(control, id);
     let source = facts.source.expect("a copy has a source");
@@ -44,7 +39,7 @@ pub(super) fn copy(control: &mut Control, id: OperationId) -> Drive {
             set_prediction(control, id, prediction);
             Drive::Next
         }
-        Pace::Again => send_round(control, id, COPY_STALL_LIMIT_MS)
+        Pace::Again => send_round(control, id, control.limits.copy_stall_ms)
             .unwrap_or_else(|| await_task(control, id, source, "a round of copying".to_owned())),
     }
 }
@@ -61,7 +56,7 @@ fn set_prediction(
 
 /// The final snapshot, after the stop.
 pub(super) fn send_last_delta(control: &mut Control, id: OperationId) -> Option<Drive> {
-    send_round(control, id, LAST_DELTA_STALL_LIMIT_MS)
+    send_round(control, id, control.limits.last_delta_stall_ms)
 }
 
 /// Gives the source a new round to do. `Some` if that cannot be now.

@@ -37,11 +37,6 @@ use flocker_types::time::Monotonic;
 use flocker_types::volume::Checksum;
 use std::collections::BTreeMap;
 
-/// A node that a running operation needs may be away this long, in milliseconds.
-pub const NODE_AWAY_LIMIT_MS: u64 = 30_000;
-/// Proxies that have not confirmed a route within this time are not waited for, in milliseconds
-/// (design section 6; invariant *hold-is-comfort*).
-pub const ROUTE_CONFIRM_LIMIT_MS: u64 = 500;
 /// Failed attempts at one task before an operation gives up.
 const ATTEMPTS_MAX: u32 = 3;
 /// After a failed attempt the next one waits this long, times the attempts so far, in milliseconds.
@@ -350,14 +345,15 @@ pub(crate) fn head_reported(
 fn needs_node(control: &Control, id: OperationId, node: NodeId) -> Option<Drive> {
     let lost = control.links.agent_lost_since(node)?;
     let entered = control.live.get(&id).map_or(lost, |live| live.entered);
-    let until = lost.max(entered).plus_ms(NODE_AWAY_LIMIT_MS);
+    let away_ms = control.limits.node_away_ms;
+    let until = lost.max(entered).plus_ms(away_ms);
     let name = control.node_name(node);
     let over = control.now.monotonic >= until && !planted(Mutant::NodeAwaitedForEver);
     Some(if over {
         Drive::Failed(Failure {
             message: format!(
                 "the agent of {name} has been away for more than {} s",
-                NODE_AWAY_LIMIT_MS / 1_000
+                away_ms / 1_000
             ),
             retry: Retry::MayHelp,
         })
@@ -398,7 +394,7 @@ fn facts(control: &Control, id: OperationId) -> Facts {
 fn await_task(control: &Control, id: OperationId, node: NodeId, what: String) -> Drive {
     needs_node(control, id, node).unwrap_or_else(|| Drive::Blocked {
         waiting_for: what,
-        until: control.now.monotonic.plus_ms(NODE_AWAY_LIMIT_MS),
+        until: control.now.monotonic.plus_ms(control.limits.node_away_ms),
     })
 }
 

@@ -14,11 +14,6 @@ use flocker_types::volume::VolumeLabel;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// How long an operation waits for the services that it depends on, in milliseconds.
-const DEPENDENCY_LIMIT_MS: u64 = 600_000;
-/// Making a volume or preparing a container may go without progress this long, in milliseconds.
-const PREPARE_STALL_LIMIT_MS: u64 = 120_000;
-
 pub(super) fn wait(control: &mut Control, id: OperationId) -> Drive {
     let facts = facts(control, id);
     let record = &control.state.operations[&id];
@@ -35,7 +30,7 @@ pub(super) fn wait(control: &mut Control, id: OperationId) -> Drive {
             .services
             .get(&other)
             .is_none_or(|s| s.operation.is_none());
-        let until = facts.entered.plus_ms(DEPENDENCY_LIMIT_MS);
+        let until = facts.entered.plus_ms(control.limits.dependency_ms);
         let failed = idle
             && control
                 .state
@@ -104,7 +99,8 @@ pub(super) fn prepare(control: &mut Control, id: OperationId) -> Drive {
         },
         None => prepare_work(control, id, target),
     };
-    assign(control, id, target, work, PREPARE_STALL_LIMIT_MS);
+    let stall_limit_ms = control.limits.prepare_stall_ms;
+    assign(control, id, target, work, stall_limit_ms);
     await_task(
         control,
         id,

@@ -11,11 +11,6 @@ use flocker_types::route::RouteState;
 use flocker_types::task::{ContainerState, Failure, Retry, Want, Work};
 use flocker_types::volume::Role;
 
-/// Time to become ready, beyond what the health check allows for, in milliseconds.
-const START_LIMIT_MS: u64 = 120_000;
-/// The source may take this long to clean up after a move, in milliseconds.
-const KEEP_LIMIT_MS: u64 = 60_000;
-
 pub(super) fn start(control: &mut Control, id: OperationId) -> Drive {
     let facts = facts(control, id);
     let target = facts.target.expect("what starts has a target");
@@ -27,7 +22,9 @@ pub(super) fn start(control: &mut Control, id: OperationId) -> Drive {
         .directives
         .get(&target)
         .map(|directive| directive.generation);
-    let until = facts.entered.plus_ms(start_limit_ms(&service.spec));
+    let until = facts
+        .entered
+        .plus_ms(start_limit_ms(control, &service.spec));
     let restarts = service.spec.restart != RestartPolicy::Never;
     let status = control.status(&facts.service, target);
     let state = status
@@ -82,14 +79,14 @@ pub(super) fn start(control: &mut Control, id: OperationId) -> Drive {
     }
 }
 
-fn start_limit_ms(spec: &ServiceSpec) -> u64 {
+fn start_limit_ms(control: &Control, spec: &ServiceSpec) -> u64 {
     let by_check = spec.health_check.as_ref().map_or(0, |check| {
         let round = check.interval_ms.saturating_add(check.timeout_ms);
         check
             .start_period_ms
             .saturating_add(round.saturating_mul(u64::from(check.retries)))
     });
-    START_LIMIT_MS.saturating_add(by_check)
+    control.limits.start_ms.saturating_add(by_check)
 }
 
 pub(super) fn release(control: &mut Control, id: OperationId) -> Drive {
@@ -107,7 +104,7 @@ pub(super) fn release(control: &mut Control, id: OperationId) -> Drive {
         match control.backend(&facts.service, target) {
             Some(backend) => control.set_route(&facts.service, RouteState::Serving(backend)),
             None => {
-                let until = facts.entered.plus_ms(super::NODE_AWAY_LIMIT_MS);
+                let until = facts.entered.plus_ms(control.limits.node_away_ms);
                 if control.now.monotonic >= until {
                     return Drive::Next;
                 }
@@ -168,7 +165,8 @@ pub(super) fn keep(control: &mut Control, id: OperationId) -> Drive {
     let Some(source) = facts.source.filter(|source| Some(*source) != facts.target) else {
         return Drive::Ended;
     };
-    let until = facts.entered.plus_ms(KEEP_LIMIT_MS);
+    let limit_ms = control.limits.keep_ms;
+    let until = facts.entered.plus_ms(limit_ms);
     let directive = control.state.services[&facts.service]
         .directives
         .get(&source);
@@ -226,7 +224,7 @@ pub(super) fn keep(control: &mut Control, id: OperationId) -> Drive {
             epoch,
             head,
         },
-        KEEP_LIMIT_MS,
+        limit_ms,
     );
     await_task(
         control,

@@ -1,7 +1,7 @@
 //! The pause: hold, stop, last delta, and the commit that changes the holder.
 
 use super::prepare::container_of;
-use super::{Drive, ROUTE_CONFIRM_LIMIT_MS, await_task, copy, facts, needs_node, pace};
+use super::{Drive, await_task, copy, facts, needs_node, pace};
 use crate::cluster::{Key, ServiceRecord};
 use crate::control::Control;
 use crate::mutant::{Mutant, planted};
@@ -10,13 +10,6 @@ use flocker_types::operation::{OperationKind, Phase, ProvedHead};
 use flocker_types::route::RouteState;
 use flocker_types::task::{ContainerState, Failure, Retry, VolumeClaim, Want};
 use flocker_types::volume::ServiceDescription;
-
-/// A hold may last this long before the proxies let go of the connections, in milliseconds.
-const HOLD_LIMIT_MS: u64 = 120_000;
-/// Beyond its grace time a container may take this long to stop, in milliseconds.
-const STOP_LIMIT_MS: u64 = 30_000;
-/// Source and target may take this long to agree on a head that both have, in milliseconds.
-const HEAD_LIMIT_MS: u64 = 10_000;
 
 /// What happens once at the beginning of a phase.
 pub(super) fn on_enter(control: &mut Control, id: OperationId, phase: Phase) {
@@ -27,12 +20,8 @@ pub(super) fn on_enter(control: &mut Control, id: OperationId, phase: Phase) {
             if let Some(live) = control.live.get_mut(&id) {
                 live.held_since = Some(now);
             }
-            control.set_route(
-                &facts.service,
-                RouteState::Held {
-                    limit_ms: HOLD_LIMIT_MS,
-                },
-            );
+            let limit_ms = control.limits.hold_ms;
+            control.set_route(&facts.service, RouteState::Held { limit_ms });
         }
         Phase::Stop => {
             if facts.kind == OperationKind::Remove {
@@ -64,7 +53,7 @@ pub(super) fn confirm_route(control: &Control, id: OperationId, what: &str) -> D
             .contains_key(&(facts.service.clone(), *node));
         applied.is_none_or(|applied| *applied < generation) && !problem
     });
-    let until = facts.entered.plus_ms(ROUTE_CONFIRM_LIMIT_MS);
+    let until = facts.entered.plus_ms(control.limits.route_confirm_ms);
     let wait = control.now.monotonic < until || planted(Mutant::ProxyAwaitedForEver);
     match missing {
         Some(node) if wait => Drive::Blocked {
@@ -106,9 +95,11 @@ pub(super) fn stop(control: &mut Control, id: OperationId) -> Drive {
     if let Some(blocked) = needs_node(control, id, source) {
         return blocked;
     }
-    let until = facts
-        .entered
-        .plus_ms(service.spec.stop_grace_ms.saturating_add(STOP_LIMIT_MS));
+    let limit_ms = service
+        .spec
+        .stop_grace_ms
+        .saturating_add(control.limits.stop_ms);
+    let until = facts.entered.plus_ms(limit_ms);
     if control.now.monotonic >= until {
         let message = format!(
             "{} did not stop on {} within {} s",
@@ -176,7 +167,7 @@ fn prove_heads(control: &mut Control, id: OperationId) -> Drive {
                 });
             }
             _ => {
-                let until = facts.entered.plus_ms(HEAD_LIMIT_MS);
+                let until = facts.entered.plus_ms(control.limits.head_ms);
                 if control.now.monotonic >= until {
                     let message = "the target did not confirm the final snapshot".to_owned();
                     return Drive::Failed(Failure {
