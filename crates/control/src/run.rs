@@ -200,6 +200,8 @@ impl Bound {
             audit: self.audit,
         };
         let api = Api::new(handle, office, facts, self.config.link, stop.clone());
+        #[cfg(feature = "test-halt")]
+        let shell = shell.halting(crate::shell::Halt::new(self.config.state_dir.join("halt")));
         let mut looping = shell.spawn(stop.clone());
         let serving = tokio::spawn(serve_tls(
             self.listener,

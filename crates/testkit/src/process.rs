@@ -57,6 +57,12 @@ impl ProcessRecord {
             .is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.has_ended())
     }
 
+    /// Whether it stands still, by SIGSTOP.
+    pub fn is_stopped(self) -> bool {
+        Stat::read(self.pid)
+            .is_some_and(|stat| stat.start_ticks == self.start_ticks && stat.state == 'T')
+    }
+
     /// Sends it a signal; `false` when it no longer runs.
     pub fn signal(self, signal: Signal) -> bool {
         self.is_running() && kill(Pid::from_raw(self.pid), signal).is_ok()

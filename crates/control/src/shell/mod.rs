@@ -6,6 +6,8 @@
 //! leaves before the changes of its step are durable; if they cannot be made durable the loop ends
 //! with an error and so does the process, because the state in memory is then ahead of the disk.
 
+#[cfg(feature = "test-halt")]
+mod halt;
 mod handle;
 mod keeper;
 mod sessions;
@@ -13,13 +15,15 @@ mod waiters;
 
 pub use keeper::{KeepError, LoadError};
 
+#[cfg(feature = "test-halt")]
+pub(crate) use halt::Halt;
 pub(crate) use handle::{Handle, LogReader, Stopping, unexpected};
 pub(crate) use keeper::Keeper;
 pub(crate) use sessions::{Connection, Outgoing};
 pub(crate) use waiters::LogPiece;
 
 use crate::events::Events;
-use flocker_core::cluster::TokenRecord;
+use flocker_core::cluster::{Change, TokenRecord};
 use flocker_core::control::{Command, Control, Event, Output, Request, RequestId, Session};
 use flocker_types::ids::NodeId;
 use flocker_types::link::{AgentHello, AgentMessage, ProxyMessage};
@@ -152,6 +156,8 @@ pub(crate) struct Shell {
     /// What the loop itself has to tell the core, before anything else.
     pending: VecDeque<Event>,
     last_tick: Monotonic,
+    #[cfg(feature = "test-halt")]
+    halt: Option<Halt>,
 }
 
 impl Shell {
@@ -170,8 +176,17 @@ impl Shell {
             waiters: Waiters::default(),
             pending: VecDeque::from([Event::Tick]),
             last_tick: Monotonic(0),
+            #[cfg(feature = "test-halt")]
+            halt: None,
         };
         (shell, handle)
+    }
+
+    /// The same loop, which stops where it is told to.
+    #[cfg(feature = "test-halt")]
+    pub(crate) fn halting(mut self, halt: Halt) -> Self {
+        self.halt = Some(halt);
+        self
     }
 
     /// Runs until `shutdown`, or until the state cannot be made durable. It has a thread of its
@@ -238,9 +253,27 @@ impl Shell {
             self.pending
                 .extend(gone.into_iter().map(Event::RequestGone));
         }
-        self.keeper.keep(changes)?;
+        self.keep(changes)?;
         for command in commands {
             self.carry_out(command);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "test-halt"))]
+    fn keep(&mut self, changes: Vec<Change>) -> Result<(), KeepError> {
+        self.keeper.keep(changes)
+    }
+
+    #[cfg(feature = "test-halt")]
+    fn keep(&mut self, changes: Vec<Change>) -> Result<(), KeepError> {
+        let due = self.halt.as_mut().and_then(|halt| halt.due(&changes));
+        if let (Some(halt::Side::Before), Some(halt)) = (due, &self.halt) {
+            halt.stop();
+        }
+        self.keeper.keep(changes)?;
+        if let (Some(halt::Side::After), Some(halt)) = (due, &self.halt) {
+            halt.stop();
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! Called by tests and by `flocker sandbox kill|cut|heal`.
 
+use super::groups;
 use super::network;
 use super::node;
 use super::record::NodePlace;
@@ -129,6 +130,29 @@ impl Sandbox {
         self.kill(node, target, Signal::SIGCONT).await
     }
 
+    /// Stops everything on a node from running, containers included, as a virtual machine that is
+    /// paused.
+    pub async fn freeze_all(&self, node: &str) -> Result<(), SandboxError> {
+        for process in teardown::processes_of(self.node(node)?) {
+            process.signal(Signal::SIGSTOP);
+        }
+        Ok(())
+    }
+
+    /// Lets everything on a node run again.
+    pub async fn thaw_all(&self, node: &str) -> Result<(), SandboxError> {
+        for process in teardown::processes_of(self.node(node)?) {
+            process.signal(Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    /// Whether a process stands still.
+    pub fn is_frozen(&self, node: &str, role: Role) -> Result<bool, SandboxError> {
+        let process = self.process(self.node(node)?, role)?;
+        Ok(process.is_some_and(ProcessRecord::is_stopped))
+    }
+
     /// Starts a process of a node, unless it runs. The engine is waited for, Flocker's are not.
     pub async fn start(&self, node: &str, role: Role) -> Result<(), SandboxError> {
         if self.is_running(node, role)? {
@@ -152,6 +176,21 @@ impl Sandbox {
     /// Cuts a node off from all others and from this machine.
     pub async fn cut_all(&self, node: &str) -> Result<(), SandboxError> {
         Ok(network::unplug(self.node(node)?).await?)
+    }
+
+    /// Cuts one process of a node off from everybody; the others on the node go on. Mended by
+    /// [`heal`](Self::heal).
+    pub async fn cut_process(&self, node: &str, role: Role) -> Result<(), SandboxError> {
+        let node = self.node(node)?;
+        let (root, group) = groups::of(node, role)?;
+        Ok(network::mute(node, &root, &group).await?)
+    }
+
+    /// Makes a node refuse connections from another to one of its ports, also those that are open.
+    /// Mended by [`heal`](Self::heal).
+    pub async fn refuse(&self, node: &str, from: &str, port: u16) -> Result<(), SandboxError> {
+        let from = self.node(from)?.address;
+        Ok(network::refuse(self.node(node)?, from, port).await?)
     }
 
     /// Mends the link between two nodes.

@@ -3,6 +3,7 @@
 //! Called by `up` and by `start`. Reads nothing of Flocker's but what its commands print.
 
 use super::faults::Role;
+use super::groups;
 use super::node::{self, log_tail};
 use super::record::NodePlace;
 use super::{Sandbox, SandboxError};
@@ -104,7 +105,9 @@ impl Sandbox {
         let program = flocker.display().to_string();
         let state = node.state_directory().display().to_string();
         let words = [program.as_str(), role.name(), "--state-dir", &state];
-        node::start_on(node, role.name(), &words, &[])?;
+        let process = node::start_on(node, role.name(), &words, &[])?;
+        // Before it has opened a socket. Without such groups a process cannot be cut off alone.
+        groups::put(node, role, process);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod error;
 mod faults;
 mod flocker;
+mod groups;
 mod guard;
 mod lock;
 mod network;

@@ -234,10 +234,44 @@ pub(super) async fn ignore(node: &NodePlace, from: Ipv4Addr) -> Result<(), ToolE
         .map(drop)
 }
 
-/// Makes a node hear everybody again.
+/// Makes a node answer what comes from an address to one of its ports with a reset, as if nobody
+/// listened there any more.
+pub(super) async fn refuse(node: &NodePlace, from: Ipv4Addr, port: u16) -> Result<(), ToolError> {
+    let rules = format!(
+        "table ip flk_cut {{\n chain refuse {{\n type filter hook input priority -310;\n \
+         ip saddr {from} tcp dport {port} reject with tcp reset\n }}\n}}\n"
+    );
+    in_namespace(node, "nft -f -")
+        .input(rules)
+        .run()
+        .await
+        .map(drop)
+}
+
+/// Drops whatever the processes of a control group send or would hear.
+pub(super) async fn mute(node: &NodePlace, root: &Path, group: &str) -> Result<(), ToolError> {
+    // nft looks the group up below this fixed path, wherever the hierarchy is mounted.
+    let script = "mount --bind \"$1\" /sys/fs/cgroup && exec nft -f -";
+    let rules = format!(
+        "table inet flk_mute {{\n chain out {{\n type filter hook output priority -310;\n \
+         socket cgroupv2 level 1 \"{group}\" drop\n }}\n chain in {{\n type filter hook input \
+         priority -310;\n socket cgroupv2 level 1 \"{group}\" drop\n }}\n}}\n"
+    );
+    in_namespace(node, "unshare --mount sh -c")
+        .arg(script)
+        .arg("sh")
+        .arg(root)
+        .input(rules)
+        .run()
+        .await
+        .map(drop)
+}
+
+/// Makes a node hear everybody again, and all of its processes be heard.
 pub(super) async fn hear_all(node: &NodePlace) -> Result<(), ToolError> {
     // Created first, so that deleting it cannot fail for want of it.
-    let rules = "table ip flk_cut { }\ndelete table ip flk_cut\n";
+    let rules = "table ip flk_cut { }\ndelete table ip flk_cut\n\
+                 table inet flk_mute { }\ndelete table inet flk_mute\n";
     in_namespace(node, "nft -f -")
         .input(rules)
         .run()

@@ -5,6 +5,7 @@
 //! control groups, nor a device or directory that is not its own.
 
 use super::SandboxError;
+use super::groups;
 use super::lock;
 use super::network;
 use super::record::{BASE, NodePlace, SandboxName, SandboxRecord, directory_of};
@@ -82,7 +83,7 @@ pub(super) async fn end_node(node: &NodePlace) -> Result<(), SandboxError> {
 
 /// Everything that runs on a node: what we recorded, what is in its network namespace with its
 /// descendants, and what is in its containers.
-fn processes_of(node: &NodePlace) -> Vec<ProcessRecord> {
+pub(super) fn processes_of(node: &NodePlace) -> Vec<ProcessRecord> {
     let own = ancestors_of(std::process::id());
     let mut found: BTreeSet<i32> = BTreeSet::new();
     if let Ok(entries) = fs::read_dir(node.directory.join("run")) {
@@ -150,6 +151,7 @@ fn ancestors_of(pid: u32) -> BTreeSet<i32> {
 fn control_groups(node: &NodePlace) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let mut groups = vec![root.join(&node.control_group)];
+    groups.extend(groups::all_of(node));
     if let Ok(entries) = fs::read_dir(root) {
         let hierarchies = entries.flatten().map(|entry| entry.path());
         groups.extend(hierarchies.map(|hierarchy| hierarchy.join(&node.control_group)));
