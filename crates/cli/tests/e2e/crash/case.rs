@@ -1,195 +1,258 @@
-//! One case of the crash matrix: a move under load, a fault in one of its phases, the end of the
-//! fault, and what must be so after it.
+//! One cell of the crash matrix being run: an operation under load, a fault in one of its steps, the
+//! end of the fault, and what must be so after it.
 
+use super::aim;
+use super::cells::{Cell, Operation};
+use super::faults::{Ends, undo_everything};
+use super::subject::{DB, FRESH, Named, SIDES, Subject, placed};
 use super::table::Row;
-use crate::support::databases::wait_until_it_answers;
-use crate::support::manifests::{File, nodes};
-use crate::support::{Cluster, THREE};
-use flocker_testkit::load::{PostgresRows, WriterSpec, Writers, fill_postgres};
-use flocker_testkit::sandbox::{Role, Target};
-use flocker_testkit::wait::{self, WaitError};
-use flocker_types::operation::{OperationStatus, Phase};
+use crate::support::Cluster;
+use flocker_testkit::load::fill_postgres;
+use flocker_types::api::{RemoveRequest, RemoveVolumeRequest, Started};
+use flocker_types::ids::OperationId;
+use flocker_types::operation::{Operation as Record, OperationKind, OperationStatus, Phase};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const AGENT: Target = Target::One(Role::Agent);
-const SERVICE: &str = "matrix/db";
-const PORT: u16 = 5432;
-/// A fault that is over soon.
-pub(super) const SHORT: Duration = Duration::from_secs(2);
-/// A fault that lasts longer than an operation waits for a node.
-pub(super) const LONG: Duration = Duration::from_secs(40);
 /// By then all must be well again.
-const HEAL_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const HEAL_LIMIT: Duration = Duration::from_secs(120);
 /// What makes a copy long enough to be hit.
-const COPY_BYTES: u64 = 96 << 20;
-/// How far into the start its victim is hit.
-const INTO_START: Duration = Duration::from_millis(300);
-const WRITERS: WriterSpec = WriterSpec {
-    clients: 2,
-    pace: Duration::from_millis(10),
-    limit: Duration::from_secs(600),
-};
+const COPY_BYTES: u64 = 64 << 20;
+const APPLICATION: &str = "matrix";
+const SWAPPED: &str = "swap";
 
-/// Stops and starts take their time, so that they can be hit; the health check shows the start's end.
-const MANIFEST: &str = r#"
-name: matrix
-services:
-  db:
-    image: postgres:15
-    command:
-      - sh
-      - -c
-      - |
-        trap 'sleep 0.7; kill -INT $$p; wait $$p; exit 0' TERM
-        sleep 0.7
-        docker-entrypoint.sh postgres & p=$$!
-        wait $$p
-    stop_signal: SIGTERM
-    stop_grace_period: 20s
-    environment: {POSTGRES_PASSWORD: secret}
-    ports: ["5432:5432"]
-    volumes: ["data:/var/lib/postgresql/data"]
-    restart: always
-    healthcheck:
-      test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres]
-      interval: 300ms
-      timeout: 5s
-      retries: 100
-volumes:
-  data: {}
-"#;
-
-/// Who is hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Victim {
-    /// Control is killed.
-    Control,
-    /// The agent of the move's source is killed.
-    Source,
-    /// The agent of its target is killed.
-    Target,
-    /// The cable between the two is cut.
-    Link,
-    /// The container engine of the source is killed.
-    SourceEngine,
-    /// The container engine of the target is killed.
-    TargetEngine,
-    /// The source loses power: everything on it ends at once.
-    SourcePower,
-    /// The target loses power.
-    TargetPower,
-    /// The agent of the source stands still, and goes on later as if nothing had happened.
-    SourceFrozen,
-    /// The agent of the target stands still.
-    TargetFrozen,
-    /// The source is cut off from everybody.
-    SourceAlone,
-    /// The target is cut off from everybody.
-    TargetAlone,
+/// What the operation of a cell is about.
+struct Stage {
+    ends: Ends,
+    /// The application, which is a new one each time something new is deployed.
+    application: String,
+    /// The services, the one that is aimed at first.
+    services: Vec<Named>,
+    subjects: Vec<Subject>,
 }
 
-impl Victim {
-    pub(super) const ALL: [Self; 12] = [
-        Self::Control,
-        Self::Source,
-        Self::Target,
-        Self::Link,
-        Self::SourceEngine,
-        Self::TargetEngine,
-        Self::SourcePower,
-        Self::TargetPower,
-        Self::SourceFrozen,
-        Self::TargetFrozen,
-        Self::SourceAlone,
-        Self::TargetAlone,
-    ];
-}
-
-/// Who is hit when.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
-    pub(super) victim: Victim,
-    pub(super) phase: Phase,
-    pub(super) fault: Duration,
-}
-
-/// Deploys the service, on a node without control.
-pub(super) async fn deploy(cluster: &Cluster) {
-    let files: [File; 2] = [
-        ("compose.yml", MANIFEST.to_owned()),
-        nodes(&[("n2", &["db"])]),
-    ];
-    cluster.deploy(&files).await;
-}
-
-/// Runs a case; panics when something is not as it must be.
-pub(super) async fn run(cluster: Arc<Cluster>, case: Case) -> Row {
-    let source = cluster.assert_one_running_copy(SERVICE).await;
-    let target = if source == "n2" { "n3" } else { "n2" };
-    let slow_proxy = matches!(case.phase, Phase::Hold | Phase::Release);
-    let config = cluster.postgres_at(if slow_proxy { target } else { "n1" }, PORT);
-    wait_until_it_answers(&config).await;
-    if case.phase == Phase::Copy {
-        fill_postgres(&config, COPY_BYTES).await.unwrap();
+/// Runs a cell; panics when something is not as it must be.
+pub(super) async fn run(cluster: Arc<Cluster>, cell: Cell, lasts: Duration, number: usize) -> Row {
+    let mut stage = set(&cluster, cell.operation, number).await;
+    if cell.step.name == "copy" {
+        let filled = fill_postgres(stage.subjects[0].config(), COPY_BYTES).await;
+        filled.unwrap();
     }
-    let rows = PostgresRows::create(&config).await.unwrap();
-    let writers = Writers::start(rows.clone(), WRITERS);
-    more_rows(&writers).await;
-    if slow_proxy {
-        // Control waits half a second for a proxy that does not answer.
-        cluster
-            .freeze("n1", Target::One(Role::Proxy))
-            .await
-            .unwrap();
+    for subject in &stage.subjects {
+        subject.take_longest_wait();
     }
-    writers.take_longest_wait();
-    let id = cluster.start_move(SERVICE, target).await;
-    let mut hit = cluster.wait_phase(id, case.phase).await;
-    if case.phase == Phase::Start {
-        tokio::time::sleep(INTO_START).await;
-        hit = cluster
-            .operation(id)
-            .await
-            .map_or(hit, |view| view.operation.phase);
-    }
-    strike(&cluster, case.victim, source, target).await;
-    tokio::time::sleep(case.fault).await;
+    aim::before(&cluster, &cell, stage.ends).await;
+    let ids = begin(&cluster, cell.operation, &stage).await;
+    let hit = aim::hit(&cluster, &cell, ids[0], stage.ends).await;
+    tokio::time::sleep(lasts).await;
     undo_everything(&cluster).await;
+    aim::disarm(&cluster);
 
     let healed = Instant::now();
-    let ended = cluster.wait_operation(id, HEAL_LIMIT).await.operation;
-    let runs_on = cluster.one_running_copy(SERVICE, HEAL_LIMIT).await;
-    more_rows(&writers).await;
-    let healed_after = healed.elapsed();
-    let longest_wait = writers.take_longest_wait();
-    assert!(
-        healed_after < HEAL_LIMIT,
-        "healed only after {healed_after:?}"
-    );
+    let mut ends = Vec::new();
+    for (id, (name, _)) in ids.iter().zip(&stage.services) {
+        let ended = cluster.wait_operation(*id, HEAL_LIMIT).await.operation;
+        let service = format!("{}/{name}", stage.application);
+        let runs_on = judge(&cluster, &service, &ended).await;
+        ends.push((ended, runs_on));
+    }
     cluster.assert_heals(HEAL_LIMIT).await;
-    assert_eq!(cluster.assert_one_running_copy(SERVICE).await, runs_on);
-    let report = writers.stop().await;
-    let verified = rows.verify(&report).await.unwrap();
-    assert!(verified.is_whole(), "{verified:#?}");
-    let succeeded = ended.status == OperationStatus::Succeeded;
-    let expected = if succeeded { target } else { source };
-    assert_eq!(runs_on, expected, "the move says otherwise: {ended:#?}");
-    Row {
-        victim: format!("{:?}", case.victim),
-        aimed_at: case.phase.to_string(),
-        hit: hit.to_string(),
-        end: end(&ended.status),
-        runs_on: (if runs_on == source {
-            "source"
-        } else {
-            "target"
-        })
-        .to_owned(),
-        healed_after_ms: milliseconds(healed_after),
-        longest_wait_ms: milliseconds(longest_wait),
-        rows: verified.acknowledged,
-        failure: None,
+    let asked_again = run_again(&cluster, &mut stage, &ends).await;
+    for subject in &stage.subjects {
+        subject.more_rows().await;
+    }
+    let healed_after = healed.elapsed();
+    assert!(healed_after < HEAL_LIMIT, "healed after {healed_after:?}");
+    let mut row = Row::of(&cell, &hit, lasts);
+    row.end = ends
+        .iter()
+        .map(|(ended, _)| end(&ended.status))
+        .collect::<Vec<_>>()
+        .join("; ")
+        + asked_again;
+    row.runs_on = places(&ends, stage.ends);
+    row.healed_after_ms = milliseconds(healed_after);
+    for subject in stage.subjects {
+        row.longest_wait_ms = row
+            .longest_wait_ms
+            .max(milliseconds(subject.take_longest_wait()));
+        cluster.assert_one_running_copy(&subject.service).await;
+        let verified = subject.verify().await;
+        row.acknowledged += verified.acknowledged;
+        row.found += verified.rows;
+    }
+    if cell.operation == Operation::Deploy {
+        clear(&cluster, &stage.application).await;
+    }
+    row
+}
+
+/// Makes sure that the services run and are written to, as the operation needs it.
+async fn set(cluster: &Arc<Cluster>, operation: Operation, number: usize) -> Stage {
+    let mut stage = Stage {
+        ends: Ends {
+            source: "n2",
+            target: "n3",
+        },
+        application: APPLICATION.to_owned(),
+        services: vec![DB],
+        subjects: Vec::new(),
+    };
+    match operation {
+        Operation::Deploy => {
+            stage.application = format!("fresh-{number}");
+            stage.services = vec![FRESH];
+            if number % 2 == 1 {
+                stage.ends = turned(stage.ends);
+            }
+            return stage;
+        }
+        Operation::Swap => {
+            stage.application = SWAPPED.to_owned();
+            stage.services = SIDES.to_vec();
+        }
+        _ => {}
+    }
+    let first = format!("{}/{}", stage.application, stage.services[0].0);
+    if cluster
+        .service(&first)
+        .await
+        .is_none_or(|view| view.node.is_none())
+    {
+        let nodes = [stage.ends.source, stage.ends.target];
+        let services: Vec<_> = stage.services.iter().copied().zip(nodes).collect();
+        cluster.deploy(&placed(&stage.application, &services)).await;
+    }
+    if cluster.assert_one_running_copy(&first).await != stage.ends.source {
+        stage.ends = turned(stage.ends);
+    }
+    for (name, port) in &stage.services {
+        let service = format!("{}/{name}", stage.application);
+        let subject = Subject::writing(cluster, service, *port).await;
+        stage.subjects.push(subject);
+    }
+    if operation == Operation::DeployWithData {
+        for id in remove(cluster, &first).await {
+            cluster.wait_success(id).await;
+        }
+    }
+    stage
+}
+
+fn turned(ends: Ends) -> Ends {
+    Ends {
+        source: ends.target,
+        target: ends.source,
+    }
+}
+
+async fn remove(cluster: &Cluster, service: &str) -> Vec<OperationId> {
+    let service = service.parse().unwrap();
+    let request = RemoveRequest { service };
+    let started: Started = cluster
+        .api
+        .post("/v1/services/remove", &request)
+        .await
+        .unwrap();
+    started.operations
+}
+
+/// Begins the operation; the first id is that of the one that is aimed at.
+async fn begin(cluster: &Cluster, operation: Operation, stage: &Stage) -> Vec<OperationId> {
+    let first = format!("{}/{}", stage.application, stage.services[0].0);
+    let Ends { source, target } = stage.ends;
+    match operation {
+        Operation::Move | Operation::Rollback => vec![cluster.start_move(&first, target).await],
+        Operation::Remove => remove(cluster, &first).await,
+        Operation::Deploy | Operation::DeployWithData | Operation::Swap => {
+            let nodes = [target, source];
+            let services: Vec<_> = stage.services.iter().copied().zip(nodes).collect();
+            let files = placed(&stage.application, &services);
+            let mut ids = cluster.start_deploy(&files).await;
+            assert_eq!(ids.len(), stage.services.len(), "an operation per service");
+            // A plan's steps are in no promised order.
+            let view = cluster.operation(ids[0]).await;
+            if view.is_some_and(|view| view.operation.service.to_string() != first) {
+                ids.reverse();
+            }
+            ids
+        }
+    }
+}
+
+/// Waits until the service is where the operation says that it is, and nowhere else.
+async fn judge(cluster: &Cluster, service: &str, ended: &Record) -> Option<&'static str> {
+    let is_committed = match &ended.status {
+        OperationStatus::Failed { phase, .. } => *phase > Phase::Commit,
+        _ => true,
+    };
+    let expected = match (ended.kind, is_committed) {
+        (OperationKind::Remove, true) | (OperationKind::Start, false) => None,
+        (_, true) => ended.target,
+        (_, false) => ended.source,
+    };
+    let Some(expected) = expected else {
+        let running = cluster.running_on(service).await;
+        assert!(
+            running.is_empty(),
+            "{service} runs on {running:?}: {ended:#?}"
+        );
+        return None;
+    };
+    let runs_on = cluster.one_running_copy(service, HEAL_LIMIT).await;
+    let view = cluster.view().await;
+    let node = view.nodes.iter().find(|node| node.id == expected);
+    let expected = node.map(|node| node.name.to_string());
+    assert_eq!(
+        Some(runs_on),
+        expected.as_deref(),
+        "the operation says otherwise: {ended:#?}"
+    );
+    Some(runs_on)
+}
+
+/// What does not run now, because it was removed or not started, is deployed as a person would.
+async fn run_again(
+    cluster: &Arc<Cluster>,
+    stage: &mut Stage,
+    ends: &[(Record, Option<&'static str>)],
+) -> &'static str {
+    let mut asked = "";
+    for ((name, port), (ended, runs_on)) in stage.services.clone().iter().zip(ends) {
+        if runs_on.is_none() {
+            let files = placed(&stage.application, &[((*name, *port), stage.ends.target)]);
+            cluster.deploy(&files).await;
+            if ended.kind == OperationKind::Start {
+                asked = "; succeeded when asked again";
+            }
+        }
+    }
+    if stage.subjects.is_empty() {
+        for (name, port) in &stage.services {
+            let service = format!("{}/{name}", stage.application);
+            let subject = Subject::writing(cluster, service, *port).await;
+            stage.subjects.push(subject);
+        }
+    }
+    asked
+}
+
+/// Takes a service that was deployed for one cell away, with its data.
+async fn clear(cluster: &Cluster, application: &str) {
+    let service = format!("{application}/{}", FRESH.0);
+    for id in remove(cluster, &service).await {
+        cluster.wait_success(id).await;
+    }
+    let view = cluster.view().await;
+    let volumes = view.volumes.iter();
+    for volume in volumes.filter(|volume| volume.application.to_string() == application) {
+        let request = RemoveVolumeRequest {
+            volume: volume.id,
+            grace_ms: 0,
+        };
+        let path = "/v1/volumes/remove";
+        let removed: Result<(), _> = cluster.api.post(path, &request).await;
+        removed.unwrap();
     }
 }
 
@@ -201,49 +264,16 @@ fn end(status: &OperationStatus) -> String {
     }
 }
 
-async fn strike(cluster: &Cluster, victim: Victim, source: &str, target: &str) {
-    match victim {
-        Victim::Control => cluster.kill("n1", Role::Control).await,
-        Victim::Source => cluster.kill(source, Role::Agent).await,
-        Victim::Target => cluster.kill(target, Role::Agent).await,
-        Victim::Link => cluster.cut(source, target).await.unwrap(),
-        Victim::SourceEngine => cluster.kill(source, Role::Docker).await,
-        Victim::TargetEngine => cluster.kill(target, Role::Docker).await,
-        Victim::SourcePower => cluster.power_off(source).await.unwrap(),
-        Victim::TargetPower => cluster.power_off(target).await.unwrap(),
-        Victim::SourceFrozen => drop(cluster.freeze(source, AGENT).await.unwrap()),
-        Victim::TargetFrozen => drop(cluster.freeze(target, AGENT).await.unwrap()),
-        Victim::SourceAlone => cluster.cut_all(source).await.unwrap(),
-        Victim::TargetAlone => cluster.cut_all(target).await.unwrap(),
-    }
-}
-
-/// Ends whatever fault there is.
-pub(super) async fn undo_everything(cluster: &Cluster) {
-    for node in ["n2", "n3"] {
-        cluster.heal(node).await.unwrap();
-        cluster.thaw(node, AGENT).await.unwrap();
-    }
-    cluster.thaw("n1", Target::One(Role::Proxy)).await.unwrap();
-    cluster.start("n1", Role::Control).await.unwrap();
-    for node in THREE {
-        if !cluster.is_running(node, Role::Docker).unwrap() {
-            match cluster.is_running(node, Role::Proxy).unwrap() {
-                true => cluster.start(node, Role::Docker).await.unwrap(),
-                false => cluster.power_on(node).await.unwrap(),
-            }
-        }
-        cluster.start(node, Role::Agent).await.unwrap();
-    }
-}
-
-async fn more_rows(writers: &Writers) {
-    let aim = writers.acknowledged() + 20;
-    wait::until::<_, WaitError, _, _>("more rows", HEAL_LIMIT, || async {
-        Ok((writers.acknowledged() >= aim).then_some(()))
-    })
-    .await
-    .unwrap();
+/// Where each service runs after its operation. The second one goes the other way.
+fn places(ends: &[(Record, Option<&'static str>)], of: Ends) -> String {
+    let targets = [of.target, of.source];
+    let place = |((_, runs_on), target): (&(Record, Option<&'static str>), &str)| match runs_on {
+        None => "nowhere",
+        Some(node) if *node == target => "target",
+        Some(_) => "source",
+    };
+    let all: Vec<&str> = ends.iter().zip(targets).map(place).collect();
+    all.join(", ")
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -19,7 +19,13 @@ use std::time::{Duration, Instant};
 
 /// The names of the nodes.
 pub(crate) const THREE: [&str; 3] = ["n1", "n2", "n3"];
-const PROGRAM: &str = env!("CARGO_BIN_EXE_flocker");
+/// The program under test, unless `FLOCKER_E2E_PROGRAM` names another: a run of hours uses a copy, which
+/// no build replaces meanwhile.
+fn program() -> PathBuf {
+    let other = std::env::var_os("FLOCKER_E2E_PROGRAM");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_flocker").into(), PathBuf::from)
+}
+
 const CONTROL_PORT: u16 = 4523;
 
 /// A cluster that runs.
@@ -48,7 +54,7 @@ impl Cluster {
         };
         // What a killed run with the same process number left, if anything.
         Sandbox::down(&spec.name).await.unwrap();
-        let sandbox = SandboxGuard::up(&spec, PROGRAM.as_ref()).await.unwrap();
+        let sandbox = SandboxGuard::up(&spec, &program()).await.unwrap();
         let sockets: Vec<_> = sandbox
             .nodes()
             .iter()
@@ -78,7 +84,7 @@ impl Cluster {
 
     /// A command of the command line, for this cluster.
     pub(crate) fn flocker(&self, words: &[&str]) -> Tool {
-        Tool::new(PROGRAM)
+        Tool::new(program())
             .args(words.iter().copied())
             .args(["--context", &self.record().context()])
             .limit(LIMIT)
@@ -99,6 +105,11 @@ impl Cluster {
     pub(crate) async fn kill(&self, node: &str, role: Role) {
         let hit = self.sandbox.kill(node, Target::One(role), Signal::SIGKILL);
         assert_eq!(hit.await.unwrap(), [role], "{} of {node}", role.name());
+    }
+
+    /// Prints what Flocker's processes logged last.
+    pub(crate) fn print_logs(&self) {
+        self.logs.print();
     }
 
     /// Everything that control can tell.

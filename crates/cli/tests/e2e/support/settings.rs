@@ -15,15 +15,25 @@ pub(crate) fn moves() -> u64 {
     number("FLOCKER_E2E_MOVES", 8)
 }
 
-/// Whether the crash matrix is run whole, `FLOCKER_E2E_FULL=1`.
-pub(crate) fn is_full() -> bool {
-    number("FLOCKER_E2E_FULL", 0) != 0
+/// For so many minutes the whole crash matrix is run, `MATRIX_MINUTES`; zero for the part of `make test`.
+pub(crate) fn matrix_minutes() -> u64 {
+    number("MATRIX_MINUTES", 0)
 }
 
-/// Which victims the whole matrix is run for, by the end of their names, `FLOCKER_E2E_VICTIM`; empty
-/// for all.
-pub(crate) fn only_victim() -> String {
-    std::env::var("FLOCKER_E2E_VICTIM").unwrap_or_default()
+/// In so many sandboxes beside each other, `MATRIX_SANDBOXES`.
+pub(crate) fn matrix_sandboxes() -> usize {
+    usize::try_from(number("MATRIX_SANDBOXES", 2)).unwrap()
+}
+
+/// Whether cells are run again that the table has, `MATRIX_AGAIN=1`.
+pub(crate) fn matrix_again() -> bool {
+    number("MATRIX_AGAIN", 0) != 0
+}
+
+/// Words between commas that the names of a cell must all contain, `MATRIX_ONLY=move/,frozen`.
+pub(crate) fn matrix_only() -> Vec<String> {
+    let words = std::env::var("MATRIX_ONLY").unwrap_or_default();
+    words.split(',').map(str::to_owned).collect()
 }
 
 fn number(name: &str, default: u64) -> u64 {
