@@ -247,7 +247,7 @@ pub(super) struct Cell {
 /// Who was killed is started again after this long.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 /// Longer than everything in [`super::limits::LIMITS`], one after the other.
-pub(super) const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(17);
 /// Longer than an agent waits for the next piece of a stream, which is 30 s.
 const LONGER_THAN_A_STREAM: Duration = Duration::from_secs(35);
 /// Longer than an agent waits for its engine to change something, which is 60 s.
@@ -293,15 +293,25 @@ impl Cell {
 
     /// How long the fault lasts.
     pub(super) fn lasts(&self) -> Duration {
-        let streams = ["copy", "last delta", "copy fails", "last delta fails"];
-        let containers = ["prepare", "stop", "start", "keep", "starts again"];
-        match self.fault {
-            Fault::Killed => SHORT,
-            Fault::Frozen if self.process.is_engine() && containers.contains(&self.step.name) => {
-                LONGER_THAN_AN_ENGINE
-            }
-            Fault::Frozen | Fault::Cut if streams.contains(&self.step.name) => LONGER_THAN_A_STREAM,
-            Fault::Frozen | Fault::Cut => LONG,
+        let in_one_of = |steps: &[&str]| steps.contains(&self.step.name);
+        let streams = in_one_of(&["copy", "last delta", "copy fails", "last delta fails"]);
+        let wants_engine = match self.process {
+            Process::EngineOfSource => in_one_of(&["stop", "keep", "starts again"]),
+            Process::EngineOfTarget => in_one_of(&["prepare", "start"]),
+            _ => false,
+        };
+        match (self.fault, self.process) {
+            (Fault::Killed, _) => SHORT,
+            (Fault::Frozen, _) if wants_engine => LONGER_THAN_AN_ENGINE,
+            (
+                _,
+                Process::AgentOfSource
+                | Process::AgentOfTarget
+                | Process::NodeOfSource
+                | Process::NodeOfTarget
+                | Process::Link,
+            ) if streams => LONGER_THAN_A_STREAM,
+            _ => LONG,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) fn limits() -> OperationLimits {
         head_ms: 4_000,
         start_ms: 4_000,
         keep_ms: 8_000,
-        back_ms: 8_000,
+        back_ms: 6_000,
     }
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod limits;
 mod runner;
 mod subject;
+mod summary;
 mod table;
 
 use cells::{Cell, Fault, LONG, Operation, Process, SHORT};
@@ -57,6 +58,13 @@ async fn whatever_dies_in_whichever_step_one_copy_runs_with_every_row() {
 async fn whatever_is_away_for_long_one_copy_runs_with_every_row() {
     let of = |(step, process, fault)| (Cell::of(Operation::Move, step, process, fault), LONG);
     run_part("crash-matrix-long.tsv", PART_LONG.map(of).to_vec()).await;
+}
+
+#[test]
+fn the_summary_is_that_of_the_table() {
+    let table = Table::open(&table::file_in_docs("crash-matrix.tsv"));
+    let written = std::fs::read_to_string(table::file_in_docs("crash-matrix.md")).unwrap();
+    assert_eq!(written, summary::of(&table), "make test-matrix writes both");
 }
 
 /// Runs these cells; the table goes to the target directory.

@@ -161,6 +161,11 @@ impl Table {
 
     /// Puts a row in place of an older one of the same cell, and writes the table.
     pub(super) fn put(&mut self, row: Row) {
+        // Another run may add to the same table.
+        let name = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash-matrix.lock");
+        let lock = std::fs::File::create(name).unwrap();
+        lock.lock().unwrap();
+        self.rows = Self::open(&self.file).rows;
         self.rows.retain(|other| other.key != row.key);
         self.rows.push(row);
         let order = Cell::every();
@@ -173,6 +178,7 @@ impl Table {
         let draft = self.file.with_extension("new");
         std::fs::write(&draft, text + "\n").unwrap();
         std::fs::rename(&draft, &self.file).unwrap();
+        std::fs::write(self.file.with_extension("md"), super::summary::of(self)).unwrap();
     }
 }
 
