@@ -239,6 +239,10 @@ impl Control {
                 });
             }
         }
+        if record.node.is_none() && state == RouteState::Down {
+            // Its ports are free for others.
+            ports.clear();
+        }
         record.route = Route {
             generation,
             ports,

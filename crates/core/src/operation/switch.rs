@@ -200,6 +200,7 @@ pub(super) fn commit(control: &mut Control, id: OperationId) -> Drive {
             service.node = None;
             service.prepared = None;
         }
+        control.set_route(&facts.service, RouteState::Down);
         control.direct(&facts.service, source, Want::Absent);
         return Drive::Next;
     };

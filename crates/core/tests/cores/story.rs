@@ -47,6 +47,28 @@ fn a_database_moves_with_its_data() {
 }
 
 #[test]
+fn a_removed_service_leaves_its_ports_to_others() {
+    let mut world = world_with_database();
+    world.begin_remove("db");
+    world.settle();
+    for node in 1..=3 {
+        let route = &world.routes[&(node_id(node), service("db"))];
+        assert!(route.ports.is_empty(), "{route:?}");
+    }
+    world.deploy(&deployment(&[(database("other", 5432), "n2")], &NODES));
+    assert_eq!(world.served_by("other"), vec![Some(node_id(2)); 3]);
+    // It comes back with its data at another port.
+    world.deploy(&deployment(
+        &[
+            (database("db", 5433), "n1"),
+            (database("other", 5432), "n2"),
+        ],
+        &NODES,
+    ));
+    assert_eq!(world.served_by("db"), vec![Some(node_id(1)); 3]);
+}
+
+#[test]
 fn after_the_first_round_trip_every_move_sends_a_delta() {
     let mut world = world_with_database();
     let mut expected = Vec::new();

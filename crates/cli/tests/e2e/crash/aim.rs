@@ -85,10 +85,14 @@ fn halt_file(cluster: &Cluster) -> PathBuf {
 
 /// Control will stop itself there.
 fn arm(cluster: &Cluster, place: &str) {
+    let file = halt_file(cluster);
     #[cfg(not(feature = "test-halt"))]
-    panic!("{place}: this step is hit only with --features test-halt");
+    panic!(
+        "only with --features test-halt does control read {}: {place}",
+        file.display()
+    );
     #[cfg(feature = "test-halt")]
-    std::fs::write(halt_file(cluster), place).unwrap();
+    std::fs::write(file, place).unwrap();
 }
 
 /// No operation after this one is stopped.

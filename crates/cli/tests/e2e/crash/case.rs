@@ -139,6 +139,25 @@ async fn set(cluster: &Arc<Cluster>, operation: Operation, number: usize) -> Sta
     stage
 }
 
+/// Deploys services and waits until they run, on a machine that may be too busy for control's patience.
+async fn run_all(cluster: &Cluster, application: &str, services: &[(Named, &'static str)]) {
+    for id in cluster.start_deploy(&placed(application, services)).await {
+        let ended = cluster.wait_operation(id, HEAL_LIMIT).await.operation;
+        let is_tried_on = matches!(
+            ended.status,
+            OperationStatus::Succeeded
+                | OperationStatus::Failed {
+                    phase: Phase::Start,
+                    ..
+                }
+        );
+        assert!(is_tried_on, "{ended:#?}");
+        cluster
+            .one_running_copy(&ended.service.to_string(), HEAL_LIMIT)
+            .await;
+    }
+}
+
 fn turned(ends: Ends) -> Ends {
     Ends {
         source: ends.target,
@@ -220,8 +239,8 @@ async fn run_again(
     let mut asked = "";
     for ((name, port), (ended, runs_on)) in stage.services.clone().iter().zip(ends) {
         if runs_on.is_none() {
-            let files = placed(&stage.application, &[((*name, *port), stage.ends.target)]);
-            cluster.deploy(&files).await;
+            let services = [((*name, *port), stage.ends.target)];
+            run_all(cluster, &stage.application, &services).await;
             if ended.kind == OperationKind::Start {
                 asked = "; succeeded when asked again";
             }

@@ -247,7 +247,7 @@ pub(super) struct Cell {
 /// Who was killed is started again after this long.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 /// Longer than everything in [`super::limits::LIMITS`], one after the other.
-pub(super) const LONG: Duration = Duration::from_secs(17);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 /// Longer than an agent waits for the next piece of a stream, which is 30 s.
 const LONGER_THAN_A_STREAM: Duration = Duration::from_secs(35);
 /// Longer than an agent waits for its engine to change something, which is 60 s.

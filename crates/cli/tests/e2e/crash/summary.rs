@@ -40,7 +40,7 @@ fn head(table: &Table) -> String {
          pools of their own, PostgreSQL, and two clients that insert numbered rows by another node's \
          proxy all the while. In the named step of the operation one process is killed (SIGKILL; a \
          node: everything on it at once), stands still (SIGSTOP; a node: containers too), or is cut off \
-         from everybody. Killed ones are started again after 2 s. The other faults last at least 17 s, longer \
+         from everybody. Killed ones are started again after 2 s. The other faults last 20 s (some of the earlier runs 17 s), longer \
          than any chain of limits in these runs; 35 s where a stream may be under way, \
          longer than an agent waits for its next piece; 70 s where a standing engine is wanted, longer \
          than an agent waits for it. A cell *holds* when the operation ends, the service then runs \

@@ -1,5 +1,7 @@
 //! How much the long tests do: little in `make test`, more when the environment says so.
 
+use std::path::PathBuf;
+
 /// Megabytes in the database of the long test, `FLOCKER_E2E_DATA_MIB`.
 pub(crate) fn data_bytes() -> u64 {
     number("FLOCKER_E2E_DATA_MIB", 128) << 20
@@ -28,6 +30,11 @@ pub(crate) fn matrix_sandboxes() -> usize {
 /// Whether cells are run again that the table has, `MATRIX_AGAIN=1`.
 pub(crate) fn matrix_again() -> bool {
     number("MATRIX_AGAIN", 0) != 0
+}
+
+/// The table to add to when it is not the one in docs/, `MATRIX_TABLE`.
+pub(crate) fn matrix_table() -> Option<PathBuf> {
+    std::env::var_os("MATRIX_TABLE").map(PathBuf::from)
 }
 
 /// Words between commas that the names of a cell must all contain, `MATRIX_ONLY=move/,frozen`.

@@ -49,7 +49,7 @@ pub(crate) struct World {
     queue: VecDeque<Parcel>,
     sessions: BTreeMap<Session, NodeId>,
     proxy_sessions: BTreeMap<Session, NodeId>,
-    routes: BTreeMap<(NodeId, ServiceId), Route>,
+    pub(crate) routes: BTreeMap<(NodeId, ServiceId), Route>,
     clock_ms: u64,
     next: u64,
     /// Messages handled so far; a test can stop the world at any of them.
