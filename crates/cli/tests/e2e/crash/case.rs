@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// By then all must be well again.
-pub(super) const HEAL_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const HEAL_LIMIT: Duration = Duration::from_secs(240);
 /// What makes a copy long enough to be hit.
 const COPY_BYTES: u64 = 64 << 20;
 const APPLICATION: &str = "matrix";
@@ -121,7 +121,7 @@ async fn set(cluster: &Arc<Cluster>, operation: Operation, number: usize) -> Sta
     {
         let nodes = [stage.ends.source, stage.ends.target];
         let services: Vec<_> = stage.services.iter().copied().zip(nodes).collect();
-        cluster.deploy(&placed(&stage.application, &services)).await;
+        run_all(cluster, &stage.application, &services).await;
     }
     if cluster.assert_one_running_copy(&first).await != stage.ends.source {
         stage.ends = turned(stage.ends);

@@ -19,7 +19,7 @@ pub(super) fn limits() -> OperationLimits {
         route_confirm_ms: 500,
         stop_ms: 5_000,
         head_ms: 4_000,
-        start_ms: 10_000,
+        start_ms: 15_000,
         keep_ms: 8_000,
         back_ms: 6_000,
     }

@@ -12,7 +12,7 @@ use tokio_postgres::Config;
 
 const WRITERS: WriterSpec = WriterSpec {
     clients: 2,
-    pace: Duration::from_millis(10),
+    pace: Duration::from_millis(25),
     limit: Duration::from_secs(900),
 };
 
@@ -26,8 +26,9 @@ pub(super) const SIDES: [Named; 2] = [("left", 5441), ("right", 5442)];
 /// The service of a deployment of something new.
 pub(super) const FRESH: Named = ("fresh", 5450);
 
-/// Manifests that put services on nodes. Stops and starts take their time, so that they can be hit;
-/// the health check shows the start's end.
+/// Manifests that put services on nodes. Stops and starts take their time, so that they can be hit. A
+/// first start that was cut short begins anew: the image itself would go on with half a database. Its
+/// port is open as soon as that is done.
 pub(super) fn placed(application: &str, services: &[(Named, &'static str)]) -> [File; 2] {
     let mut text = format!("name: {application}\nservices:\n");
     for ((name, port), _) in services {
@@ -40,7 +41,10 @@ pub(super) fn placed(application: &str, services: &[(Named, &'static str)]) -> [
       - |
         trap 'sleep 0.5; kill -INT $$p; wait $$p; exit 0' TERM
         sleep 0.5
+        cd /var/lib/postgresql/data
+        [ -e whole ] || find . -mindepth 1 -delete
         docker-entrypoint.sh postgres -c shared_buffers=16MB & p=$$!
+        until [ -e whole ] || {{ pg_isready -qh 127.0.0.1 && touch whole && sync; }}; do sleep 0.2; done
         wait $$p
     stop_signal: SIGTERM
     stop_grace_period: 3s
@@ -48,11 +52,6 @@ pub(super) fn placed(application: &str, services: &[(Named, &'static str)]) -> [
     ports: ["{port}:5432"]
     volumes: ["{name}-data:/var/lib/postgresql/data"]
     restart: always
-    healthcheck:
-      test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres]
-      interval: 300ms
-      timeout: 2s
-      retries: 3
 "#
         );
     }

@@ -45,7 +45,7 @@ fn head(table: &Table) -> String {
          longer than an agent waits for its next piece; 70 s where a standing engine is wanted, longer \
          than an agent waits for it. A cell *holds* when the operation ends, the service then runs \
          exactly once, where the operation says that it does, new rows are acknowledged, every row \
-         that was ever acknowledged is there once, and all nodes are connected again, within 120 s \
+         that was ever acknowledged is there once, and all nodes are connected again, within 240 s \
          of the fault's end.\n\n\
          **{run} of {wanted} cells were run, {held} hold.** {elsewhere} of them were hit in another step \
          than the one aimed at. {} rows were acknowledged and {} found (a client whose \
