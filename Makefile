@@ -1,11 +1,12 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo sim test test-power verify fix clean-sandbox
+.PHONY: help demo sim test test-power test-matrix verify fix clean-sandbox
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
 	@echo 'make test           install what is missing and run every test (root or sudo)'
 	@echo 'make test-power     pull the plug of virtual machines during moves; hours (root or sudo)'
+	@echo 'make test-matrix    crash every step of every operation, as far as MATRIX_MINUTES go (root or sudo)'
 	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
 	@echo 'make sim            run the simulator over 20,000 seeds (SEEDS=A..B for others); needs no root'
 	@echo 'make fix            put right what a program can: format, some lints'
@@ -19,6 +20,9 @@ test:
 
 test-power:
 	@scripts/test-power.sh
+
+test-matrix:
+	@scripts/test-matrix.sh
 
 verify:
 	@scripts/verify.sh

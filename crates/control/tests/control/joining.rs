@@ -31,6 +31,25 @@ async fn a_token_lets_one_server_in_once_even_after_a_restart() {
     assert_eq!(cluster.status().await.nodes.len(), 2);
 }
 
+#[tokio::test]
+async fn a_server_whose_answer_was_lost_joins_again_with_another_token() {
+    let cluster = Cluster::start().await;
+    let (token, _) = cluster.token(HOUR_MS).await;
+    let lost = cluster.join(&token, "n2", 2).await.unwrap();
+    // Not with the name or the address alone, which may be another server's.
+    for (name, last) in [("n2", 3), ("n3", 2)] {
+        let (token, _) = cluster.token(HOUR_MS).await;
+        let (status, error) = refusal(cluster.join(&token, name, last).await);
+        assert_eq!((status, error.code), (409, ErrorCode::Conflict));
+    }
+    let (token, _) = cluster.token(HOUR_MS).await;
+    let joined = cluster.join(&token, "n2", 2).await.unwrap();
+    assert_ne!(joined.node, lost.node);
+    let nodes = cluster.status().await.nodes;
+    assert_eq!(nodes.len(), 2);
+    assert_eq!(nodes[1].id, joined.node);
+}
+
 fn identity_in(pem: &str) -> Identity {
     use rustls_pki_types::{CertificateDer, pem::PemObject};
     Identity::from_certificate(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap()

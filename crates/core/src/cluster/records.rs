@@ -146,6 +146,13 @@ pub struct NodeRecord {
     pub joined: UnixMs,
 }
 
+impl NodeRecord {
+    /// Whether nothing of the node has ever connected: nobody knows whether it got its certificate.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.stream_address.is_none() && self.tunnel.is_none()
+    }
+}
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRecord {

@@ -366,7 +366,14 @@ impl Control {
             .nodes
             .values()
             .find(|n| n.name == name || n.address == address);
-        if let Some(clash) = clash {
+        if let Some(unborn) = clash
+            .filter(|node| node.name == name && node.address == address && node.is_unborn())
+            .map(|node| node.id)
+        {
+            // Its answer was lost, or the server was made new before it began.
+            self.state.nodes.remove(&unborn);
+            self.state.touch(Key::Node(unborn));
+        } else if let Some(clash) = clash {
             let message = format!(
                 "node {} with address {} is a member already",
                 clash.name, clash.address

@@ -64,17 +64,51 @@ impl Sandbox {
         node: &NodePlace,
         words: &[&str],
     ) -> Result<Tool, SandboxError> {
-        let pool = node::pool_spec(self.record(), node);
         Ok(node::tool_on(node, &flocker.display().to_string())?
-            .args(words.iter().copied())
-            .args(["--name", &node.name])
-            .args(["--address", &node.address.to_string()])
-            .arg("--state-dir")
-            .arg(node.state_directory())
-            .args(["--docker", &node::docker_url(node)])
-            .args(["--pool", &pool])
-            .arg("--no-start")
+            .args(self.options(node, words))
             .limit(INIT_LIMIT))
+    }
+
+    /// The same as words, the program first.
+    pub(super) fn enrol_words(
+        &self,
+        node: &NodePlace,
+        words: &[&str],
+    ) -> Result<Vec<String>, SandboxError> {
+        let mut all = vec![self.program()?];
+        all.extend(self.options(node, words));
+        Ok(all)
+    }
+
+    fn options(&self, node: &NodePlace, words: &[&str]) -> Vec<String> {
+        let named = [
+            ("--name", node.name.clone()),
+            ("--address", node.address.to_string()),
+            ("--state-dir", node.state_directory().display().to_string()),
+            ("--docker", node::docker_url(node)),
+            ("--pool", node::pool_spec(self.record(), node)),
+        ];
+        let named = named
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value]);
+        let words = words.iter().map(|word| (*word).to_owned());
+        words
+            .chain(named)
+            .chain(["--no-start".to_owned()])
+            .collect()
+    }
+
+    fn program(&self) -> Result<String, SandboxError> {
+        match &self.record().flocker {
+            Some(flocker) => Ok(flocker.display().to_string()),
+            None => Err(SandboxError::Invalid {
+                what: format!(
+                    "sandbox \"{}\" was made without Flocker",
+                    self.record().name
+                ),
+                hint: "make one with it: flocker sandbox up".to_owned(),
+            }),
+        }
     }
 
     /// Which of Flocker's processes a node has.
@@ -91,18 +125,11 @@ impl Sandbox {
             what,
             hint: hint.to_owned(),
         };
-        let Some(flocker) = &self.record().flocker else {
-            let what = format!(
-                "sandbox \"{}\" was made without Flocker",
-                self.record().name
-            );
-            return Err(invalid(what, "make one with it: flocker sandbox up"));
-        };
+        let program = self.program()?;
         if !self.flocker_roles(node).contains(&role) {
             let what = format!("node {} does not run {}", node.name, role.name());
             return Err(invalid(what, "control runs on n1"));
         }
-        let program = flocker.display().to_string();
         let state = node.state_directory().display().to_string();
         let words = [program.as_str(), role.name(), "--state-dir", &state];
         let process = node::start_on(node, role.name(), &words, &[])?;

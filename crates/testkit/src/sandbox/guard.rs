@@ -20,6 +20,10 @@ impl SandboxGuard {
         Sandbox::up(spec, flocker).await.map(Self)
     }
 
+    pub(super) fn sandbox_mut(&mut self) -> &mut Sandbox {
+        &mut self.0
+    }
+
     /// Leaves the sandbox up for good.
     pub fn keep(self) -> Sandbox {
         let sandbox = self.0.clone();

@@ -13,6 +13,7 @@ mod lock;
 mod network;
 mod node;
 mod record;
+mod spare;
 mod teardown;
 
 pub use error::SandboxError;

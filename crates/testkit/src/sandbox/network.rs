@@ -238,7 +238,7 @@ pub(super) async fn ignore(node: &NodePlace, from: Ipv4Addr) -> Result<(), ToolE
 /// listened there any more.
 pub(super) async fn refuse(node: &NodePlace, from: Ipv4Addr, port: u16) -> Result<(), ToolError> {
     let rules = format!(
-        "table ip flk_cut {{\n chain refuse {{\n type filter hook input priority -310;\n \
+        "table ip flk_refuse {{\n chain in {{\n type filter hook input priority -310;\n \
          ip saddr {from} tcp dport {port} reject with tcp reset\n }}\n}}\n"
     );
     in_namespace(node, "nft -f -")
@@ -271,6 +271,7 @@ pub(super) async fn mute(node: &NodePlace, root: &Path, group: &str) -> Result<(
 pub(super) async fn hear_all(node: &NodePlace) -> Result<(), ToolError> {
     // Created first, so that deleting it cannot fail for want of it.
     let rules = "table ip flk_cut { }\ndelete table ip flk_cut\n\
+                 table ip flk_refuse { }\ndelete table ip flk_refuse\n\
                  table inet flk_mute { }\ndelete table inet flk_mute\n";
     in_namespace(node, "nft -f -")
         .input(rules)

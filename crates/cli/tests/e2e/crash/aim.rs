@@ -66,6 +66,7 @@ pub(super) async fn hit(cluster: &Cluster, cell: &Cell, id: OperationId, ends: E
             }
             name
         }
+        Aim::Begun | Aim::Connected => panic!("{name} is hit by the join itself"),
         Aim::HaltedFor(_, milliseconds) => {
             await_halt(cluster).await;
             go_on(cluster).await;
@@ -84,7 +85,7 @@ fn halt_file(cluster: &Cluster) -> PathBuf {
 }
 
 /// Control will stop itself there.
-fn arm(cluster: &Cluster, place: &str) {
+pub(super) fn arm(cluster: &Cluster, place: &str) {
     let file = halt_file(cluster);
     #[cfg(not(feature = "test-halt"))]
     panic!(
@@ -100,7 +101,7 @@ pub(super) fn disarm(cluster: &Cluster) {
     let _never_armed = std::fs::remove_file(halt_file(cluster));
 }
 
-async fn await_halt(cluster: &Cluster) {
+pub(super) async fn await_halt(cluster: &Cluster) {
     let what = "control to stop itself";
     wait::until::<_, WaitError, _, _>(what, LIMIT, || async {
         Ok(cluster
@@ -112,7 +113,7 @@ async fn await_halt(cluster: &Cluster) {
     .unwrap();
 }
 
-async fn go_on(cluster: &Cluster) {
+pub(super) async fn go_on(cluster: &Cluster) {
     let control = Target::One(Role::Control);
     cluster.thaw("n1", control).await.unwrap();
 }

@@ -140,7 +140,11 @@ async fn set(cluster: &Arc<Cluster>, operation: Operation, number: usize) -> Sta
 }
 
 /// Deploys services and waits until they run, on a machine that may be too busy for control's patience.
-async fn run_all(cluster: &Cluster, application: &str, services: &[(Named, &'static str)]) {
+pub(super) async fn run_all(
+    cluster: &Cluster,
+    application: &str,
+    services: &[(Named, &'static str)],
+) {
     for id in cluster.start_deploy(&placed(application, services)).await {
         let ended = cluster.wait_operation(id, HEAL_LIMIT).await.operation;
         let is_tried_on = matches!(
@@ -181,6 +185,7 @@ async fn begin(cluster: &Cluster, operation: Operation, stage: &Stage) -> Vec<Op
     let first = format!("{}/{}", stage.application, stage.services[0].0);
     let Ends { source, target } = stage.ends;
     match operation {
+        Operation::Join => panic!("a server joins elsewhere: join.rs"),
         Operation::Move | Operation::Rollback => vec![cluster.start_move(&first, target).await],
         Operation::Remove => remove(cluster, &first).await,
         Operation::Deploy | Operation::DeployWithData | Operation::Swap => {
@@ -295,6 +300,6 @@ fn places(ends: &[(Record, Option<&'static str>)], of: Ends) -> String {
     all.join(", ")
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,16 +21,19 @@ pub(super) enum Operation {
     Rollback,
     /// Two services change places by one deployment.
     Swap,
+    /// A server becomes a node.
+    Join,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Move,
         Self::Remove,
         Self::Deploy,
         Self::Rollback,
         Self::DeployWithData,
         Self::Swap,
+        Self::Join,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Operation {
             Self::DeployWithData => "deploy with data",
             Self::Rollback => "rollback",
             Self::Swap => "swap",
+            Self::Join => "join",
         }
     }
 
@@ -52,11 +56,12 @@ impl Operation {
             Self::Deploy => &DEPLOY,
             Self::DeployWithData => &DEPLOY_WITH_DATA,
             Self::Rollback => &ROLLBACK,
+            Self::Join => &JOIN,
         }
     }
 
     pub(super) fn has_source(self) -> bool {
-        self != Self::Deploy
+        !matches!(self, Self::Deploy | Self::Join)
     }
 
     pub(super) fn has_target(self) -> bool {
@@ -75,6 +80,10 @@ pub(super) enum Aim {
     Halted(&'static str),
     /// It has gone on from there so long ago, in milliseconds.
     HaltedFor(&'static str, u64),
+    /// The agent and the proxy of a new node have just been started.
+    Begun,
+    /// The agent of a new node is connected.
+    Connected,
 }
 
 /// Since when the target refuses the source's streams, so that the move is turned back.
@@ -154,6 +163,13 @@ const ROLLBACK: [Step; 5] = [
     ),
 ];
 
+const JOIN: [Step; 4] = [
+    step("registering", Aim::Halted("node before")),
+    step("registered", Aim::Halted("node after")),
+    step("first start", Aim::Begun),
+    step("connected", Aim::Connected),
+];
+
 /// Whom a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Process {
@@ -168,10 +184,12 @@ pub(super) enum Process {
     NodeOfTarget,
     /// The cable between source and target.
     Link,
+    /// `flocker join`, on the server that joins.
+    JoinCommand,
 }
 
 impl Process {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Control,
         Self::AgentOfSource,
         Self::AgentOfTarget,
@@ -182,6 +200,7 @@ impl Process {
         Self::NodeOfSource,
         Self::NodeOfTarget,
         Self::Link,
+        Self::JoinCommand,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -196,6 +215,7 @@ impl Process {
             Self::NodeOfSource => "node of source",
             Self::NodeOfTarget => "node of target",
             Self::Link => "source to target",
+            Self::JoinCommand => "flocker join",
         }
     }
 
@@ -276,12 +296,24 @@ impl Cell {
 
     /// Why it makes no sense, if it does not.
     pub(super) fn senseless(&self) -> Option<&'static str> {
+        let is_role = matches!(
+            self.process,
+            Process::AgentOfTarget | Process::ProxyOfTarget
+        );
         if self.process.is_of_source() && !self.operation.has_source() {
-            Some("a new service has no source")
+            Some("what is new has no source")
         } else if (self.process.is_of_target() || self.process == Process::Link)
             && !self.operation.has_target()
         {
             Some("a removal has no target")
+        } else if self.process == Process::JoinCommand && self.operation != Operation::Join {
+            Some("it takes part in joining only")
+        } else if self.process == Process::JoinCommand && !self.is_registration() {
+            Some("it has ended by then")
+        } else if self.process == Process::JoinCommand && self.fault == Fault::Cut {
+            Some("to cut its server off is the same: nothing else runs there")
+        } else if is_role && self.is_registration() {
+            Some("it is started when the node is registered")
         } else if self.process == Process::Link && self.fault != Fault::Cut {
             Some("a cable is no process")
         } else if self.process.is_engine() && self.fault == Fault::Cut {
@@ -289,6 +321,11 @@ impl Cell {
         } else {
             None
         }
+    }
+
+    /// Whether the node that joins is not yet known to itself.
+    fn is_registration(&self) -> bool {
+        ["registering", "registered"].contains(&self.step.name)
     }
 
     /// How long the fault lasts.

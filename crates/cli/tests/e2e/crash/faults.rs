@@ -23,7 +23,7 @@ fn victim(process: Process, ends: Ends) -> (&'static str, Option<Role>) {
         Process::EngineOfSource => (source, Some(Role::Docker)),
         Process::EngineOfTarget => (target, Some(Role::Docker)),
         Process::NodeOfSource | Process::Link => (source, None),
-        Process::NodeOfTarget => (target, None),
+        Process::NodeOfTarget | Process::JoinCommand => (target, None),
     }
 }
 

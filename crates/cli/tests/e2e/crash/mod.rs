@@ -7,6 +7,7 @@ mod aim;
 mod case;
 mod cells;
 mod faults;
+mod join;
 mod limits;
 mod runner;
 mod subject;

@@ -1,8 +1,8 @@
 //! Runs cells, in several sandboxes beside each other, and writes each outcome at once.
 
 use super::case;
-use super::cells::{Cell, Fault};
-use super::faults::undo_everything;
+use super::cells::{Cell, Fault, Operation};
+use super::join;
 use super::limits::shorten;
 use super::table::{Row, Table, file_in_docs};
 use crate::support::{Cluster, settings};
@@ -89,19 +89,31 @@ pub(super) async fn run(
 
 /// One sandbox after the other, each until a cell fails in it.
 async fn work(shared: Arc<Shared>) {
-    while shared.has_more() {
-        let cluster = Arc::new(Cluster::up(&[Image::Postgres]).await);
-        shorten(&cluster).await;
-        while let Some((number, (cell, lasts))) = shared.next() {
-            let row = run_cell(&cluster, cell, lasts, number).await;
-            let has_held = row.has_held();
-            shared.note(row);
-            if !has_held {
-                cluster.print_logs();
-                break;
-            }
+    let mut present: Option<Arc<Cluster>> = None;
+    while let Some((number, (cell, lasts))) = shared.next() {
+        let is_join = cell.operation == Operation::Join;
+        let fits = |cluster: &Arc<Cluster>| join::has_server(cluster) == is_join;
+        let cluster = match present.take().filter(fits) {
+            Some(cluster) => cluster,
+            None => fresh(is_join).await,
+        };
+        let row = run_cell(&cluster, cell, lasts, number).await;
+        if row.has_held() {
+            present = Some(cluster);
+        } else {
+            cluster.print_logs();
         }
+        shared.note(row);
     }
+}
+
+async fn fresh(with_server: bool) -> Arc<Cluster> {
+    let mut cluster = Cluster::up(&[Image::Postgres]).await;
+    shorten(&cluster).await;
+    if with_server {
+        join::make_ready(&mut cluster).await;
+    }
+    Arc::new(cluster)
 }
 
 /// Runs a cell until it is hit where that is wanted.
@@ -109,14 +121,17 @@ async fn run_cell(cluster: &Arc<Cluster>, cell: Cell, lasts: Duration, number: u
     for attempt in 1.. {
         // A task of its own, so that one failure does not hide what the other cells show.
         let number = number * TRIES_MAX + attempt;
-        let run = tokio::spawn(case::run(Arc::clone(cluster), cell, lasts, number));
+        let cluster_of_task = Arc::clone(cluster);
+        let run = tokio::spawn(async move {
+            match cell.operation {
+                Operation::Join => join::run(&cluster_of_task, cell, lasts).await,
+                _ => case::run(cluster_of_task, cell, lasts, number).await,
+            }
+        });
         let row = match run.await {
             Ok(row) => row,
-            Err(error) => {
-                undo_everything(cluster).await;
-                super::aim::disarm(cluster);
-                Row::failed(&cell, lasts, &error.to_string())
-            }
+            // The sandbox is not used again, whatever is left in it.
+            Err(error) => Row::failed(&cell, lasts, &error.to_string()),
         };
         if row.is_hit() || !row.has_held() || attempt == TRIES_MAX {
             return row;
@@ -128,10 +143,6 @@ async fn run_cell(cluster: &Arc<Cluster>, cell: Cell, lasts: Duration, number: u
 impl Shared {
     fn is_over(&self) -> bool {
         self.end.is_some_and(|end| Instant::now() >= end)
-    }
-
-    fn has_more(&self) -> bool {
-        !self.is_over() && !self.cells.lock().unwrap().is_empty()
     }
 
     fn next(&self) -> Option<(usize, Work)> {

@@ -52,7 +52,8 @@ fn head(table: &Table) -> String {
          acknowledgement was lost may find one more). The longest way back to health took {:.1} s \
          after the fault's end; the longest wait of a client for one row, fault included, \
          was {:.1} s.\n\n\
-         `T` and `S`: the service runs on the operation's target or source; `-`: nowhere, as \
+         `T` and `S`: the service runs on the operation's target or source; `=`: where it \
+         ran before, and the server has joined; `-`: nowhere, as \
          asked (where a deployment failed before its commit, asking again succeeded); then the \
          seconds from the fault's end to health. In brackets the step that was hit when it was another. \
          `?`: not run yet. `x`: did not hold. A point: makes no sense, see the end.\n\n\
@@ -113,6 +114,7 @@ fn shown(table: &Table, cell: &Cell) -> String {
         .map(|place| match place {
             "target" => "T",
             "source" => "S",
+            "unmoved" => "=",
             _ => "-",
         })
         .collect();

@@ -72,6 +72,11 @@ impl Cluster {
         }
     }
 
+    /// Adds a server that is no node yet.
+    pub(crate) async fn add_server(&mut self) {
+        self.sandbox.add_server().await.unwrap();
+    }
+
     /// A node's address.
     pub(crate) fn address(&self, node: &str) -> Ipv4Addr {
         self.node(node).unwrap().address
