@@ -126,6 +126,12 @@ async fn set(cluster: &Arc<Cluster>, operation: Operation, number: usize) -> Sta
     if cluster.assert_one_running_copy(&first).await != stage.ends.source {
         stage.ends = turned(stage.ends);
     }
+    if operation == Operation::Swap {
+        // An earlier swap may have ended with both on one node.
+        let nodes = [stage.ends.source, stage.ends.target];
+        let services: Vec<_> = stage.services.iter().copied().zip(nodes).collect();
+        run_all(cluster, &stage.application, &services).await;
+    }
     for (name, port) in &stage.services {
         let service = format!("{}/{name}", stage.application);
         let subject = Subject::writing(cluster, service, *port).await;
