@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Run control: the one process of a cluster that decides
 ///
 /// `flocker init` makes what it needs and, where systemd runs, starts it. Containers and data do not
-/// depend on it: it can be stopped and upgraded at any time.
+/// depend on it: it can be stopped and upgraded at any time. How long operations wait for nodes,
+/// streams and containers can be said in control/limits.toml in its state directory.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  flocker control --state-dir /var/lib/flocker --log debug")]
 pub(crate) struct Control {

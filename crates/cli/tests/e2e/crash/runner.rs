@@ -31,9 +31,9 @@ impl Whole {
     }
 
     pub(super) async fn go(&self) {
-        let table = Table::open(
-            &settings::matrix_table().unwrap_or_else(|| file_in_docs("crash-matrix.tsv")),
-        );
+        let file = settings::matrix_table().unwrap_or_else(|| file_in_docs("crash-matrix.tsv"));
+        let table = Table::open(&file);
+        table.summarize();
         let only = settings::matrix_only();
         let is_wanted = |cell: &Cell| {
             let is_missing = table

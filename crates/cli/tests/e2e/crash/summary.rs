@@ -51,7 +51,8 @@ fn head(table: &Table) -> String {
          than the one aimed at. {} rows were acknowledged and {} found (a client whose \
          acknowledgement was lost may find one more). The longest way back to health took {:.1} s \
          after the fault's end; the longest wait of a client for one row, fault included, \
-         was {:.1} s.\n\n\
+         was {:.1} s. The commit in the table is the change as it landed; it may have been run before \
+         it was put on top of others.\n\n\
          `T` and `S`: the service runs on the operation's target or source; `=`: where it \
          ran before, and the server has joined; `-`: nowhere, as \
          asked (where a deployment failed before its commit, asking again succeeded); then the \

@@ -159,6 +159,12 @@ impl Table {
         self.rows.iter().find(|row| row.key == cell.key())
     }
 
+    /// Writes the summary beside it.
+    pub(super) fn summarize(&self) {
+        let file = self.file.with_extension("md");
+        std::fs::write(file, super::summary::of(self)).unwrap();
+    }
+
     /// Puts a row in place of an older one of the same cell, and writes the table.
     pub(super) fn put(&mut self, row: Row) {
         // Another run may add to the same table.
@@ -178,7 +184,7 @@ impl Table {
         let draft = self.file.with_extension("new");
         std::fs::write(&draft, text + "\n").unwrap();
         std::fs::rename(&draft, &self.file).unwrap();
-        std::fs::write(self.file.with_extension("md"), super::summary::of(self)).unwrap();
+        self.summarize();
     }
 }
 
