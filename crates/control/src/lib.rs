@@ -1,20 +1,24 @@
 //! Control: the one process of a cluster that decides, or rather the shell round the core that does.
 //!
-//! `flocker control` calls [`run()`] and `flocker init` calls [`initialise`]. The shell takes what
+//! `flocker control` calls [`run()`], `flocker init` calls [`initialise`], and `flocker recover` makes a lost
+//! store again by [`recovery`]. The shell takes what
 //! happens (requests of the API, words of agents and proxies, time), steps the core, makes the
 //! changes durable and carries out the commands. It decides nothing about the cluster itself.
 
 pub mod api;
 mod audit;
+mod backup;
 mod certificates;
 mod config;
 mod events;
 mod init;
 mod links;
+pub mod recovery;
 mod run;
 mod shell;
 
 pub use audit::AuditError;
+pub use backup::{AuthorityCopy, Backup, BackupError, BackupHeader};
 pub use config::{API_PORT_DEFAULT, ControlConfig, LINK_QUEUE_MESSAGES_MAX, StateDirectory};
 pub use events::EVENTS_KEPT_MAX;
 pub use init::{InitError, InitRequest, initialise};

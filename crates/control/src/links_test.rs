@@ -104,6 +104,7 @@ async fn serve(links: LinkLimits) -> Served {
         control: address,
         service_network: "10.213.0.0/16".to_owned(),
         container_network: "10.214.0.0/16".to_owned(),
+        state_dir: "/nowhere".into(),
     };
     let directory = tempfile::tempdir().unwrap();
     let office = Office {

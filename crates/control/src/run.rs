@@ -238,6 +238,7 @@ impl Bound {
             control,
             service_network: meta.service_network.to_string(),
             container_network: meta.container_network.to_string(),
+            state_dir: self.config.state_dir.clone(),
         })
     }
 }

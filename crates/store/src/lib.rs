@@ -10,4 +10,6 @@ pub mod state_store;
 
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
-pub use state_store::{Commit, Entry, Expect, StateStore, StoreError, Transaction, Write};
+pub use state_store::{
+    Commit, Entry, Expect, StateStore, StoreError, StoreTrouble, Transaction, Write,
+};

@@ -3,7 +3,9 @@
 //! `flocker init` makes it and control's shell owns it, alone: the file is locked while it is
 //! open. A commit returns when the disk has the data. It never interprets keys or values.
 
-use crate::state_store::{Commit, Entry, Expect, StateStore, StoreError, Transaction, Write};
+use crate::state_store::{
+    Commit, Entry, Expect, StateStore, StoreError, StoreTrouble, Transaction, Write,
+};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
     TableDefinition,
@@ -12,6 +14,10 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod fault_disk;
+#[cfg(test)]
+mod fault_test;
 #[cfg(test)]
 mod power_loss_test;
 
@@ -43,7 +49,7 @@ enum Problem {
     )]
     InUse,
     #[error(
-        "the file is not a state store, or is damaged ({detail}); move it away and restore a copy of it, trying again does not help"
+        "the file is not a state store, or is damaged ({detail}); trying again does not help: put a backup back (flocker control restore), or have it made again from the nodes (flocker recover)"
     )]
     NotAStore { detail: String },
     #[error(
@@ -242,10 +248,26 @@ fn entry(key: &str, (revision, value): (u64, &[u8])) -> Entry {
     }
 }
 
+fn trouble(problem: &Problem) -> StoreTrouble {
+    let full = |error: &std::io::Error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    };
+    match problem {
+        Problem::InUse => StoreTrouble::InUse,
+        Problem::NotAStore { .. } => StoreTrouble::Damaged,
+        Problem::Io(error) | Problem::Directory(error) if full(error) => StoreTrouble::Full,
+        _ => StoreTrouble::Other,
+    }
+}
+
 fn store_error(action: &'static str, path: &Path, problem: Problem) -> StoreError {
     StoreError {
         action,
         path: path.display().to_string(),
+        trouble: trouble(&problem),
         source: Box::new(problem),
     }
 }

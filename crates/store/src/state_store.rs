@@ -75,6 +75,19 @@ pub trait StateStore: Send + fmt::Debug {
     fn commit(&mut self, transaction: &Transaction) -> Result<Commit, StoreError>;
 }
 
+/// Why a store failed, as far as it makes a difference to whoever has to mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreTrouble {
+    /// Another process has it open.
+    InUse,
+    /// What is there is no store, or is damaged. Trying again does not help.
+    Damaged,
+    /// The disk is full. What was there before is still there.
+    Full,
+    /// Anything else.
+    Other,
+}
+
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the state store at {path}")]
@@ -83,6 +96,8 @@ pub struct StoreError {
     pub action: &'static str,
     /// Its file.
     pub path: String,
+    /// What kind of trouble it is.
+    pub trouble: StoreTrouble,
     /// The reason.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,

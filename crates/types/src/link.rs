@@ -71,7 +71,7 @@ pub struct AgentHello {
     pub cluster: ClusterId,
     /// Its node.
     pub node: NodeId,
-    /// The name under which the node joined; not said by version 0.1.
+    /// The name under which the node joined; earlier agents do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<NodeName>,
     /// This start of the node's kernel.

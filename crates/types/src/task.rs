@@ -59,7 +59,7 @@ pub struct ContainerSpec {
     /// For each mount of the service, in its order, the volume.
     pub volumes: Vec<VolumeId>,
     /// The service's own address for other services. The container does not need it: it is here so
-    /// that control's store can be rebuilt from what the agents were told. Version 0.1 left it out.
+    /// that control's store can be rebuilt from what the agents were told. Earlier ones lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_address: Option<Ipv4Addr>,
 }

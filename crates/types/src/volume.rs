@@ -36,7 +36,7 @@ pub struct ServiceDescription {
     pub id: ServiceId,
     /// What it was.
     pub spec: ServiceSpec,
-    /// Its address for other services; not in labels of version 0.1.
+    /// Its address for other services; earlier labels lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_address: Option<Ipv4Addr>,
 }

@@ -1,9 +1,11 @@
-//! `flocker control`: the role that decides.
+//! `flocker control`: the role that decides, and what can be done with its store.
 
+use super::control_backup::{Backup, Restore};
+use super::{Global, wait_for};
 use crate::failure::Failure;
 use crate::node_file::StateDir;
 use crate::role::{self, RoleOptions};
-use clap::Args;
+use clap::{Args, Subcommand};
 use flocker_control::{ControlConfig, ControlError};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,15 +15,39 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// depend on it: it can be stopped and upgraded at any time. How long operations wait for nodes,
 /// streams and containers can be said in control/limits.toml in its state directory.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  flocker control --state-dir /var/lib/flocker --log debug")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  flocker control --state-dir /var/lib/flocker --log debug
+  flocker control backup /backup/flocker.backup
+  sudo flocker control restore /backup/flocker.backup --expect 3"
+)]
 pub(crate) struct Control {
     #[command(flatten)]
     options: RoleOptions,
+
+    #[command(subcommand)]
+    store: Option<Store>,
+}
+
+/// What can be done with control's store, instead of running it.
+#[derive(Debug, Subcommand)]
+enum Store {
+    Backup(Backup),
+    Restore(Restore),
 }
 
 impl Control {
-    /// Runs until it is told to stop.
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    /// Runs until it is told to stop; or does something with its store.
+    pub(crate) fn run(&self, global: &Global) -> Result<(), Failure> {
+        match &self.store {
+            Some(Store::Backup(command)) => wait_for(command.run(global)),
+            Some(Store::Restore(command)) => wait_for(command.run()),
+            None => self.decide(),
+        }
+    }
+
+    fn decide(&self) -> Result<(), Failure> {
         let state = StateDir::new(&self.options.state_dir);
         let node = state.load()?;
         if !node.has_control {

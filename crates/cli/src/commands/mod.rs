@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod context;
 mod control;
+mod control_backup;
 mod deploy;
 mod events;
 pub(crate) mod flocker_deploy;
@@ -18,6 +19,7 @@ mod node;
 mod operation;
 mod proxy;
 mod ps;
+mod recover;
 mod rm;
 mod sandbox;
 mod status;
@@ -114,6 +116,7 @@ pub(crate) enum Command {
     Audit(audit::Audit),
     Context(context::ContextCommand),
     Sandbox(sandbox::Sandbox),
+    Recover(recover::Recover),
     // The roles.
     Control(control::Control),
     Agent(agent::Agent),
@@ -143,7 +146,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Audit(command) => wait_for(command.run(global)),
         Command::Context(command) => command.run(global),
         Command::Sandbox(command) => wait_for(command.run()),
-        Command::Control(command) => command.run(),
+        Command::Recover(command) => wait_for(command.run()),
+        Command::Control(command) => command.run(global),
         Command::Agent(command) => command.run(),
         Command::Proxy(command) => command.run(),
         Command::Version(command) => command.run(),

@@ -15,6 +15,7 @@ mod crash;
 mod known_failures;
 mod long;
 mod moves;
+mod recover;
 mod services;
 mod shop;
 mod support;

@@ -29,6 +29,7 @@
 //! | `POST /v1/nodes/renew` | admin | `RenewNodesRequest` | 204 |
 //! | `POST /v1/certificates/renew` | viewer, node | `RenewRequest` | `CertificateResponse` |
 //! | `GET /v1/audit?who=NAME&since=MS&until=MS&limit=N` | admin | | `AuditView` |
+//! | `GET /v1/backup` | admin | | a [`Backup`](crate::Backup), line by line |
 //! | `GET /v1/health`, `GET /v1/version` | viewer, node | | [`Health`], [`Version`] |
 //! | `POST /v1/link/agent`, `POST /v1/link/proxy` | node | messages, one a line | messages, one a line |
 
@@ -39,7 +40,9 @@ mod extract;
 mod issue;
 mod join;
 mod orders;
+pub(crate) mod recovering;
 mod refusal;
+mod room;
 mod secrets;
 mod streams;
 mod subject;
@@ -71,6 +74,7 @@ use flocker_types::link::MESSAGE_BYTES_MAX;
 use join::JoinGate;
 use refusal::Refusal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +99,8 @@ pub(crate) struct ClusterFacts {
     pub(crate) service_network: String,
     /// Addresses of containers.
     pub(crate) container_network: String,
+    /// Where the store is.
+    pub(crate) state_dir: PathBuf,
 }
 
 /// What every handler has.
@@ -203,6 +209,8 @@ fn routes() -> Vec<Route> {
         changes(admin, "/v1/nodes/renew", post(issue::renew_nodes)),
         changes(Who::Member, "/v1/certificates/renew", post(issue::renew)),
         looks(admin, "/v1/audit", get(audit::audit)),
+        // It changes nothing, but takes every secret away: that is written down.
+        changes(admin, "/v1/backup", get(views::backup)),
         looks(Who::Node, AGENT_PATH, post(agent_link)),
         looks(Who::Node, PROXY_PATH, post(proxy_link)),
     ]

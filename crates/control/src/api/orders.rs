@@ -2,7 +2,7 @@
 
 use super::extract::{Body, User};
 use super::refusal::Refusal;
-use super::{ANSWER_MS_MAX, Api, secrets, subject};
+use super::{ANSWER_MS_MAX, Api, room, secrets, subject};
 use crate::shell::unexpected;
 use axum::Json;
 use axum::extract::State;
@@ -23,6 +23,7 @@ impl Api {
     /// Asks the core something that it answers at once.
     pub(super) async fn ask(&self, user: &User, request: Request) -> Result<Response, Refusal> {
         user.subject.set(subject::of(&request));
+        room::check(&self.facts.state_dir, &request)?;
         let limit = Duration::from_millis(ANSWER_MS_MAX);
         Ok(self.handle.ask(&user.name, request, limit).await?)
     }

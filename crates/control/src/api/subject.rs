@@ -22,6 +22,7 @@ pub(super) fn of(request: &Request) -> String {
         ),
         Request::RestoreVolume(request) => format!("restore volume {}", request.volume),
         Request::Status => "the status".to_owned(),
+        Request::Backup => "a backup of everything".to_owned(),
         Request::Operation(id) | Request::OperationEnd(id) => format!("operation {id}"),
         Request::AddToken(token) => match token.node {
             Some(node) => format!("token {} for node {node}", token.id),

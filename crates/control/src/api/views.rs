@@ -3,7 +3,8 @@
 use super::extract::{Certificate, PathOf, User};
 use super::refusal::Refusal;
 use super::{Api, OPERATION_END_MS_MAX, expiry, secrets};
-use crate::shell::unexpected;
+use crate::Backup;
+use crate::shell::{unexpected, wall_clock};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -47,6 +48,22 @@ pub(super) async fn status(
         }
         other => Err(unexpected(&other).into()),
     }
+}
+
+/// `GET /v1/backup`: the whole store as of one moment, as the file that `flocker control restore`
+/// reads; the authority is not in it.
+pub(super) async fn backup(State(api): State<Arc<Api>>, user: User) -> Result<String, Refusal> {
+    let state = match api.ask(&user, Request::Backup).await? {
+        Response::Backup(state) => state,
+        other => return Err(unexpected(&other).into()),
+    };
+    Backup::of(&state, wall_clock()).encode().map_err(|error| {
+        Refusal::from(ApiError {
+            code: ErrorCode::Internal,
+            message: format!("the backup cannot be written: {error}"),
+            hint: Some("this is a mistake in flocker; please report it".to_owned()),
+        })
+    })
 }
 
 /// `GET /v1/operations/{id}`: an operation as it is now. Answers 200 with an [`OperationView`], or

@@ -23,7 +23,8 @@ pub enum LoadError {
     /// A value is not one of our records. Trying again does not help.
     #[error(
         "the record at \"{key}\" in the state store is damaged, or was written by a newer version \
-         of flocker; use that version, or restore the store from a copy"
+         of flocker; use that version, or put a backup back (flocker control restore), or have it \
+         made again from the nodes (flocker recover)"
     )]
     Record {
         /// Its key.
@@ -32,7 +33,10 @@ pub enum LoadError {
         source: serde_json::Error,
     },
     /// The store is empty. Trying again does not help.
-    #[error("the state store holds no cluster; run `flocker init` first")]
+    #[error(
+        "the state store holds no cluster; `flocker init` makes a new one; if there was one, put a \
+         backup back (flocker control restore), or have it made again from the nodes (flocker recover)"
+    )]
     NoCluster,
 }
 
@@ -64,6 +68,14 @@ pub enum KeepError {
 impl Keeper {
     /// Reads everything that the store has.
     pub(crate) fn load(store: Box<dyn StateStore>) -> Result<(Self, State), LoadError> {
+        let (revisions, state) = Self::read(store.as_ref())?;
+        Ok((Self { store, revisions }, state))
+    }
+
+    /// The state in a store, and the revision of each key.
+    pub(crate) fn read(
+        store: &dyn StateStore,
+    ) -> Result<(BTreeMap<String, u64>, State), LoadError> {
         let mut revisions = BTreeMap::new();
         let mut records = Vec::new();
         for entry in store.range("")? {
@@ -75,7 +87,7 @@ impl Keeper {
             revisions.insert(entry.key, entry.revision);
         }
         let state = State::from_records(records).ok_or(LoadError::NoCluster)?;
-        Ok((Self { store, revisions }, state))
+        Ok((revisions, state))
     }
 
     /// A keeper for a store in which nothing is yet.

@@ -4,7 +4,9 @@
 use super::*;
 use flocker_core::cluster::{Change, MetaRecord, Record};
 use flocker_core::control::Response;
-use flocker_store::{Commit, Entry, Expect, MemoryStore, StateStore, StoreError, Transaction};
+use flocker_store::{
+    Commit, Entry, Expect, MemoryStore, StateStore, StoreError, StoreTrouble, Transaction,
+};
 use flocker_types::api::{ApiError, ErrorCode, EventRecord, LogLine, LogStream};
 use flocker_types::ids::{ClusterId, Generation};
 use flocker_types::link::{Follow, ToAgent, ToProxy};
@@ -122,6 +124,7 @@ async fn no_command_leaves_when_the_store_fails() {
         Err(StoreError {
             action: "write",
             path: "/dev/full".to_owned(),
+            trouble: StoreTrouble::Full,
             source: "no space left".into(),
         })
     }))

@@ -56,7 +56,14 @@ impl Cluster {
 
     /// With something round the store.
     pub(crate) async fn start_with(wrap: impl FnOnce(RedbStore) -> Box<dyn StateStore>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), wrap).await
+    }
+
+    /// In this directory.
+    pub(crate) async fn start_in(
+        directory: tempfile::TempDir,
+        wrap: impl FnOnce(RedbStore) -> Box<dyn StateStore>,
+    ) -> Self {
         let request = init_request();
         let authority = initialise(directory.path(), &request).unwrap();
         let (address, shutdown, running) = run(&directory, request.node, wrap).await;
@@ -73,8 +80,34 @@ impl Cluster {
 
     /// Stops control and starts it on the same files.
     pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Stops control.
+    pub(crate) async fn stop(&mut self) {
         self.shutdown.cancel();
         (&mut self.running).await.unwrap().unwrap();
+    }
+
+    /// Control does not start on these files; what it says, with every cause.
+    pub(crate) async fn fails_to_start(&self) -> String {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = ControlConfig::new(listen, self.directory.path().to_owned(), self.first);
+        let Err(error) = Bound::open(config).await else {
+            panic!("it starts");
+        };
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
+
+    /// Starts control, which has ended, on the same files.
+    pub(crate) async fn start_again(&mut self) {
         (self.address, self.shutdown, self.running) =
             run(&self.directory, self.first, |store| Box::new(store)).await;
     }

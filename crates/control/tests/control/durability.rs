@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, LIMIT, refusal};
 use crate::fake;
 use flocker_control::{ControlError, KeepError};
-use flocker_store::{Commit, Entry, RedbStore, StateStore, StoreError, Transaction};
+use flocker_store::{Commit, Entry, RedbStore, StateStore, StoreError, StoreTrouble, Transaction};
 use flocker_types::api::{ErrorCode, TokenRequest, TokenResponse};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,7 @@ impl StateStore for Failing {
             return Err(StoreError {
                 action: "write",
                 path: "the test's disk".to_owned(),
+                trouble: StoreTrouble::Full,
                 source: "it is full".into(),
             });
         }

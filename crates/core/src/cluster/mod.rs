@@ -85,6 +85,26 @@ impl State {
         Some(state)
     }
 
+    /// Every record.
+    pub fn records(&self) -> Vec<Record> {
+        let nodes = self.nodes.values().cloned().map(Record::Node);
+        let services = self.services.values().cloned().map(Box::new);
+        let volumes = self.volumes.values().cloned().map(Record::Volume);
+        let operations = self.operations.values().cloned().map(Box::new);
+        let tokens = self.tokens.values().cloned().map(Record::Token);
+        let users = self.users.values().cloned().map(Record::User);
+        let revocations = self.revocations.values().cloned().map(Record::Revocation);
+        std::iter::once(Record::Meta(self.meta.clone()))
+            .chain(nodes)
+            .chain(services.map(Record::Service))
+            .chain(volumes)
+            .chain(operations.map(Record::Operation))
+            .chain(tokens)
+            .chain(users)
+            .chain(revocations)
+            .collect()
+    }
+
     /// The changes since the last call, to be written in one transaction.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.dirty)

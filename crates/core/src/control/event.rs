@@ -1,6 +1,6 @@
 //! What control's core is told, and what it asks its shell to do.
 
-use crate::cluster::{Change, TokenRecord};
+use crate::cluster::{Change, State, TokenRecord};
 use flocker_types::access::{RenewNodesRequest, Revocation, RevokeRequest, UserRecord};
 use flocker_types::api::{
     ApiError, ClusterView, DeployRequest, EventRecord, MoveRequest, OperationView, PlanRequest,
@@ -100,6 +100,8 @@ pub enum Request {
     RestoreVolume(RestoreVolumeRequest),
     /// Everything.
     Status,
+    /// Everything durable, to be kept elsewhere.
+    Backup,
     /// One operation.
     Operation(OperationId),
     /// One operation, answered when it has ended.
@@ -163,6 +165,8 @@ pub enum Response {
     Started(Started),
     /// To [`Request::Status`].
     Status(Box<ClusterView>),
+    /// To [`Request::Backup`].
+    Backup(Box<State>),
     /// To [`Request::Operation`] and [`Request::OperationEnd`].
     Operation(Box<OperationView>),
     /// It is done.

@@ -63,6 +63,7 @@ pub(super) fn handle(
         Request::Remove(request) => control.remove_service(&request, user, &mut ids),
         Request::RemoveVolume(request) => control.remove_volume(&request),
         Request::RestoreVolume(request) => control.restore_volume(&request),
+        Request::Backup => Ok(Response::Backup(Box::new(control.state.clone()))),
         Request::Status => Ok(Response::Status(Box::new(control.view()))),
         Request::Operation(operation) => control
             .operation_view(operation)

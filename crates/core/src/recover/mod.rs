@@ -47,6 +47,9 @@ pub fn recover(evidence: &Evidence) -> Result<Recovered, Vec<Conflict>> {
     let mut unknowns = Vec::new();
     nodes(evidence, &mut state, &mut unknowns);
     state.operations = ended_operations(evidence);
+    if let Some(base) = &evidence.base {
+        (state.users, state.revocations) = (base.users.clone(), base.revocations.clone());
+    }
     state.volumes = volumes;
     let mut control = Control::new(state);
     services::rebuild(&mut control, evidence, &known, &mut unknowns);
@@ -140,10 +143,11 @@ fn ended_operations(
 
 /// What is on no node at all.
 fn never_known(evidence: &Evidence) -> Vec<Unknown> {
-    let mut unknowns = vec![match evidence.base {
-        Some(_) => Unknown::Operations(Without::Later),
-        None => Unknown::Operations(Without::Everything),
-    }];
+    let without = match evidence.base {
+        Some(_) => Without::Later,
+        None => Without::Everything,
+    };
+    let mut unknowns = vec![Unknown::Operations(without), Unknown::Users(without)];
     if evidence.base.is_none() {
         unknowns.extend([Unknown::Learned, Unknown::JoinTimes, Unknown::Deletions]);
     }
@@ -162,6 +166,8 @@ fn touch_all(state: &mut State) {
     keys.extend(state.services.keys().cloned().map(Key::Service));
     keys.extend(state.volumes.keys().copied().map(Key::Volume));
     keys.extend(state.operations.keys().copied().map(Key::Operation));
+    keys.extend(state.users.keys().cloned().map(Key::User));
+    keys.extend(state.revocations.keys().cloned().map(Key::Revocation));
     keys.into_iter().for_each(|key| state.touch(key));
 }
 

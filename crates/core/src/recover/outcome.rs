@@ -29,6 +29,8 @@ pub enum Without {
 pub enum Unknown {
     /// Operations.
     Operations(Without),
+    /// Users and revocations.
+    Users(Without),
     /// Measured times.
     Learned,
     /// When nodes joined.
@@ -70,6 +72,14 @@ impl Unknown {
                 "operations: what was going on is given up, and what ended after the backup is not \
                  recorded"
             }
+            Self::Users(Without::Everything) => {
+                "users and revocations: certificates work again at control that were revoked; revoke \
+                 them anew (flocker user revoke, flocker node revoke)"
+            }
+            Self::Users(Without::Later) => {
+                "users let in and certificates revoked after the backup: revoke anew what was \
+                 revoked since (flocker user revoke, flocker node revoke)"
+            }
             Self::Learned => {
                 "measured stop, start and copy times: predictions begin anew with the next move"
             }
@@ -95,6 +105,7 @@ impl fmt::Display for Unknown {
         }
         match self {
             Self::Operations(_)
+            | Self::Users(_)
             | Self::Learned
             | Self::JoinTimes
             | Self::Tokens

@@ -401,6 +401,9 @@ fn settle(
         unknowns.push(Unknown::SecondCopy(id.clone(), node_name(evidence, node)));
         control.direct(id, node, Want::Absent);
     }
+    for node in made_ready(evidence, control.state(), id) {
+        control.direct(id, node, Want::Absent);
+    }
     match fate {
         Fate::Placed(node) => set_route(control, id, *node, evidence, unknowns),
         Fate::StartAgain(node) => {
@@ -422,6 +425,16 @@ fn settle(
         // It was taken over by its label.
         Fate::Nowhere => {}
     }
+}
+
+/// Nodes with a container of the service of which they were told nothing: an operation that did not end
+/// had it made there.
+fn made_ready(evidence: &Evidence, state: &State, id: &ServiceId) -> Vec<NodeId> {
+    let told = |node: &NodeId| state.services[id].directives.contains_key(node);
+    let nodes = evidence.nodes.keys().copied();
+    nodes
+        .filter(|node| !told(node) && memory_of(evidence, *node, id).is_some())
+        .collect()
 }
 
 fn set_route(
@@ -446,9 +459,8 @@ fn undescribed(state: &State, evidence: &Evidence, unknowns: &mut Vec<Unknown>) 
         let told: BTreeSet<&ServiceId> =
             found.memory.directives.iter().map(|d| &d.service).collect();
         for container in &found.memory.containers {
-            let record = state.services.get(&container.service);
-            let here = record.is_some_and(|record| record.directives.contains_key(node));
-            if !here && !told.contains(&container.service) {
+            let known = state.services.contains_key(&container.service);
+            if !known && !told.contains(&container.service) {
                 let name = node_name(evidence, *node);
                 unknowns.push(Unknown::Description(container.service.clone(), name));
             }
