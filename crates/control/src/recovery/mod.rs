@@ -196,9 +196,13 @@ impl Recovery {
         if let Some(base) = &base {
             same_cluster("the state", base.meta.cluster, request.cluster)?;
         }
-        let credentials = issue_for_control(&authority, &files, request.config.certificate_validity)
-            .map_err(|error| RecoveryError::Certificate(Box::new(error)))?;
-        let revoked: Vec<_> = base.iter().flat_map(|base| base.revocations.values()).collect();
+        let credentials =
+            issue_for_control(&authority, &files, request.config.certificate_validity)
+                .map_err(|error| RecoveryError::Certificate(Box::new(error)))?;
+        let revoked: Vec<_> = base
+            .iter()
+            .flat_map(|base| base.revocations.values())
+            .collect();
         let revoked: Vec<_> = revoked.into_iter().cloned().collect();
         credentials.revocations().add(&revoked);
         let protocols: &[&[u8]] = &[ALPN_HTTP2, ALPN_HTTP1];

@@ -19,7 +19,7 @@ const OPERATOR_ROUTES: [(&str, &str); 4] = [
     ("POST", "/v1/services/remove"),
     ("POST", "/v1/volumes/restore"),
 ];
-const ADMIN_ROUTES: [(&str, &str); 7] = [
+const ADMIN_ROUTES: [(&str, &str); 8] = [
     ("POST", "/v1/volumes/remove"),
     ("POST", "/v1/tokens"),
     ("GET", "/v1/users"),
@@ -27,6 +27,7 @@ const ADMIN_ROUTES: [(&str, &str); 7] = [
     ("POST", "/v1/revocations"),
     ("POST", "/v1/nodes/renew"),
     ("GET", "/v1/audit"),
+    ("GET", "/v1/backup"),
 ];
 const VIEWER_ROUTES: [(&str, &str); 8] = [
     ("POST", "/v1/plan"),
