@@ -67,7 +67,10 @@ async fn a_full_disk_refuses_orders_and_loses_nothing() {
     let (acknowledged, _) = cluster.token(60_000).await;
 
     disk.fill(1 << 20);
-    let request = TokenRequest { valid_ms: 60_000 };
+    let request = TokenRequest {
+        valid_ms: 60_000,
+        node: None,
+    };
     let answer = client
         .post::<_, TokenResponse>("/v1/tokens", &request)
         .await;
