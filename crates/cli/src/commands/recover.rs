@@ -111,7 +111,9 @@ impl RecoverOptions {
             container_network: node.container_network,
             base,
         };
-        let mut recovery = Recovery::open(request).await.map_err(explain)?;
+        let mut recovery = Recovery::open(request)
+            .await
+            .map_err(|error| explain(&error))?;
         let wanted = self.wanted();
         self.gather(&mut recovery, &wanted).await?;
         let preferred = self.preferred(&recovery)?;
@@ -127,7 +129,10 @@ impl RecoverOptions {
             output::note("nothing was written");
             return Err(Failure::Shown);
         }
-        let kept = recovery.write(recovered.state).await.map_err(explain)?;
+        let kept = recovery
+            .write(recovered.state)
+            .await
+            .map_err(|error| explain(&error))?;
         output::note("control's store is written");
         if let Some(kept) = kept {
             output::note(&format!("the old one is kept as {}", kept.display()));
@@ -286,8 +291,8 @@ async fn agreed() -> Result<bool, Failure> {
     }
 }
 
-fn explain(error: RecoveryError) -> Failure {
-    let hint = match &error {
+fn explain(error: &RecoveryError) -> Failure {
+    let hint = match error {
         RecoveryError::Listen { .. } => {
             "does control run? While it runs its state is not lost, even if its file is: take a \
              backup first (flocker control backup), then stop it (systemctl stop flocker-control)"
@@ -296,7 +301,7 @@ fn explain(error: RecoveryError) -> Failure {
             "say --replace if the backup is to take its place; the store is set aside then"
         }
         RecoveryError::Store(_) => "stop control first: systemctl stop flocker-control",
-        _ => return Failure::of(&error),
+        _ => return Failure::of(error),
     };
-    Failure::of(&error).hint(hint)
+    Failure::of(error).hint(hint)
 }

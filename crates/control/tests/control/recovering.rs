@@ -6,7 +6,7 @@ use flocker_control::recovery::{
     ExistingStore, Recovery, RecoveryBase, RecoveryError, RecoveryRequest, Wanted,
 };
 use flocker_control::{Backup, ControlConfig, StateDirectory};
-use flocker_types::link::{AgentMemory, AgentMessage, ToAgent};
+use flocker_types::link::{AgentMessage, ToAgent};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ async fn agent(cluster: &Cluster) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         while let Some(message) = link.receiver.recv().await {
             assert_eq!(message, ToAgent::Recall, "nothing else may be said");
-            let memory = AgentMessage::Memory(Box::new(AgentMemory::default()));
+            let memory = AgentMessage::Memory(Box::default());
             link.sender.send(memory).await.unwrap();
         }
     })
