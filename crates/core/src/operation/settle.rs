@@ -5,7 +5,7 @@ use super::{Drive, assign, await_task, facts, forget_old, needs_node, pace};
 use crate::control::{Control, demotion_head};
 use crate::mutant::{Mutant, planted};
 use flocker_types::app::{RestartPolicy, ServiceSpec};
-use flocker_types::ids::{OperationId, ServiceId};
+use flocker_types::ids::{Epoch, NodeId, OperationId, ServiceId, SnapshotName, VolumeId};
 use flocker_types::operation::{OperationKind, OperationStatus, Phase};
 use flocker_types::route::RouteState;
 use flocker_types::task::{ContainerState, Failure, Retry, Want, Work};
@@ -198,21 +198,7 @@ pub(super) fn keep(control: &mut Control, id: OperationId) -> Drive {
     if facts.kind == OperationKind::Remove {
         return Drive::Ended;
     }
-    let volumes = control.state.operations[&id].operation.volumes.clone();
-    let next = volumes
-        .iter()
-        .filter_map(|v| control.state.volumes.get(&v.id))
-        .find(|volume| {
-            volume.holder != source
-                && volume
-                    .copies
-                    .get(&source)
-                    .is_some_and(|copy| copy.role == Role::Holder)
-        })
-        .filter(|_| !planted(Mutant::OldHolderKept));
-    let Some((volume, epoch, head)) =
-        next.and_then(|volume| Some((volume.id, volume.epoch, demotion_head(volume, source)?)))
-    else {
+    let Some((volume, epoch, head)) = next_to_demote(control, id, source) else {
         return Drive::Ended;
     };
     assign(
@@ -232,6 +218,27 @@ pub(super) fn keep(control: &mut Control, id: OperationId) -> Drive {
         source,
         "the source's copy to become a replica".to_owned(),
     )
+}
+
+/// A volume of the operation that the source still has as its holder, with the new holder's epoch and
+/// where the two part.
+fn next_to_demote(
+    control: &Control,
+    id: OperationId,
+    source: NodeId,
+) -> Option<(VolumeId, Epoch, SnapshotName)> {
+    if planted(Mutant::OldHolderKept) {
+        return None;
+    }
+    let volumes = &control.state.operations[&id].operation.volumes;
+    let volume = volumes
+        .iter()
+        .filter_map(|v| control.state.volumes.get(&v.id))
+        .find(|volume| {
+            let copy = volume.copies.get(&source);
+            volume.holder != source && copy.is_some_and(|copy| copy.role == Role::Holder)
+        })?;
+    Some((volume.id, volume.epoch, demotion_head(volume, source)?))
 }
 
 /// The operation is over.

@@ -10,7 +10,7 @@ use super::{Sandbox, SandboxError, SandboxGuard};
 use crate::process::ProcessRecord;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Name of the record of `flocker join`.
 const JOIN: &str = "join";
@@ -66,18 +66,18 @@ impl Sandbox {
         let run = place.directory.join("run");
         let files = ["agent", "proxy", JOIN].map(|role| run.join(role));
         for file in files.into_iter().chain([place.pool_file()]) {
-            gone(fs::remove_file(&file), file)?;
+            gone(fs::remove_file(&file), &file)?;
         }
         let state = place.state_directory();
-        gone(fs::remove_dir_all(&state), state)?;
+        gone(fs::remove_dir_all(&state), &state)?;
         self.boot(server).await
     }
 }
 
-fn gone(removed: io::Result<()>, path: PathBuf) -> Result<(), SandboxError> {
+fn gone(removed: io::Result<()>, path: &Path) -> Result<(), SandboxError> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(SandboxError::file("remove", &path)(error))
+            Err(SandboxError::file("remove", path)(error))
         }
         _ => Ok(()),
     }
