@@ -9,8 +9,13 @@ mod audit;
 mod certificates;
 mod config;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod init;
 mod links;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod run;
 mod shell;
 
