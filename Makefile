@@ -1,6 +1,6 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo sim test test-power test-matrix verify fix clean-sandbox
+.PHONY: help demo sim test test-power test-matrix verify fix clean-sandbox fuzz
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
@@ -10,6 +10,7 @@ help:
 	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
 	@echo 'make sim            run the simulator over 20,000 seeds (SEEDS=A..B for others); needs no root'
 	@echo 'make fix            put right what a program can: format, some lints'
+	@echo 'make fuzz           every fuzzer for FUZZ_SECONDS (60); one alone: scripts/fuzz.sh TARGET'
 	@echo 'make clean-sandbox  take away every sandbox on this machine (root or sudo)'
 
 demo:
@@ -38,3 +39,6 @@ fix:
 
 clean-sandbox:
 	@scripts/clean-sandbox.sh
+
+fuzz:
+	@scripts/fuzz.sh

@@ -46,9 +46,7 @@ impl LedgerFile {
     /// What was written last; an empty ledger when nothing ever was.
     pub(crate) fn load(&self) -> Result<Ledger, LedgerError> {
         match std::fs::read(&self.path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| self.error("read", error.into()))
-            }
+            Ok(bytes) => parse(&bytes).map_err(|error| self.error("read", error.into())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::default()),
             Err(error) => Err(self.error("read", error)),
         }
@@ -85,6 +83,10 @@ fn private_file(path: &Path) -> std::io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<Ledger, serde_json::Error> {
+    serde_json::from_slice(bytes)
 }
 
 #[cfg(test)]

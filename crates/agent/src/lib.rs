@@ -12,11 +12,16 @@
 //! how to do it is that of `storage`, `runtime` and `net`.
 
 mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod jobs;
 mod ledger_file;
 mod logs;
 mod pool_watch;
 mod readiness;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod run;
 mod shell;
 mod streams;

@@ -11,9 +11,14 @@ mod backup;
 mod certificates;
 mod config;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod init;
 mod links;
 pub mod recovery;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod run;
 mod shell;
 

@@ -9,8 +9,13 @@
 pub mod agent;
 pub mod cluster;
 pub mod control;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod mutant;
 pub mod operation;
 pub mod plan;
 pub mod recover;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 pub mod route;

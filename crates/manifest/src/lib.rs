@@ -23,10 +23,15 @@ mod compose;
 mod detect;
 mod diagnostic;
 mod fig;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 mod parsed;
 mod ports;
 mod read;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod report;
 mod size;
 mod source;

@@ -91,6 +91,8 @@ struct Line {
     text: String,
     /// Where every `STEP_CHARS`th character begins, in bytes.
     steps: Vec<usize>,
+    /// Characters.
+    chars: usize,
     /// Characters without trailing white space.
     visible_chars: usize,
 }
@@ -103,6 +105,7 @@ impl Line {
         let starts = text.char_indices().map(|(at, _)| at);
         Self {
             steps: starts.step_by(STEP_CHARS).collect(),
+            chars: text.chars().count(),
             visible_chars: text.trim_end().chars().count(),
             text: text.to_owned(),
         }
@@ -171,7 +174,9 @@ impl Lines {
     pub(crate) fn locate(&self, span: Span) -> Location {
         let line = span.line.clamp(1, self.lines.len());
         let visible_end = self.line(line).map_or(0, |line| line.visible_chars) + 1;
-        let column = span.column.max(1);
+        // The YAML parser is now and then wrong about the column (after an odd byte order mark, say).
+        let column_max = self.line(line).map_or(0, |line| line.chars) + 1;
+        let column = span.column.clamp(1, column_max);
         let end = if span.end_line > span.line {
             visible_end
         } else {
@@ -218,6 +223,17 @@ mod tests {
         assert_eq!(lines.text_from(1, 400), "u");
         assert_eq!(lines.text_from(1, 401), "");
         assert_eq!(lines.text_from(2, 1), "");
+    }
+
+    #[test]
+    fn a_place_beyond_the_line_is_shown_at_its_end() {
+        let source = Source::new("f", "key");
+        let location = Lines::of(&source).locate(Span::at(FileId(0), 1, 119));
+        assert_eq!((location.column, location.length), (4, 1));
+        assert_eq!(
+            (location.excerpt.as_str(), location.excerpt_column),
+            ("key", 1)
+        );
     }
 
     #[test]

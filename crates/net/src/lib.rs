@@ -7,11 +7,17 @@
 
 pub mod address;
 pub mod client;
+pub mod door;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod lines;
 pub mod link;
 pub mod pki;
 pub mod proxy;
 pub mod renewal;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 pub mod serve;
 pub mod tls;
 

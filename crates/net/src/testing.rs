@@ -184,3 +184,37 @@ impl Drop for Cable {
         self.end.cancel();
     }
 }
+
+/// Opens many connections that say nothing, each from its address.
+pub(crate) async fn flood(
+    address: SocketAddr,
+    count: usize,
+    source: impl Fn(usize) -> std::net::Ipv4Addr,
+) -> Vec<tokio::net::TcpStream> {
+    raise_descriptors();
+    let mut streams = Vec::with_capacity(count);
+    for number in 0..count {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((source(number), 0).into()).unwrap();
+        // The queue of the listener may be full for a moment; one that is refused has knocked too.
+        if let Ok(stream) = within("a connection", socket.connect(address)).await {
+            streams.push(stream);
+        }
+    }
+    streams
+}
+
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// Memory that this process has now.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap() << 10
+}

@@ -10,6 +10,12 @@ pub mod runtime_trait;
 #[cfg(feature = "test-engine")]
 pub mod test_engine;
 
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
+
+#[cfg(any(test, fuzzing))]
+pub use docker::fuzzing;
 pub use docker::{Docker, DockerConfig};
 pub use runtime_trait::{
     ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Health, ImageInfo, LogSink,

@@ -28,8 +28,9 @@ const RESIZABLE_BYTES_MIN: u64 = 256 << 20;
 const FREE_BYTES_WANTED: u64 = 2 << 30;
 /// Kept free on the disk beneath, as a part of its size: one twentieth.
 const HOST_RESERVE_DIVISOR: u64 = 20;
-/// No access times: they would make every read a change to be sent.
-const MOUNT_OPTIONS: &str = "loop,noatime";
+/// No access times: they would make every read a change to be sent. No devices: what another node sends
+/// may contain some.
+const MOUNT_OPTIONS: &str = "loop,noatime,nodev";
 
 /// How large an image is, at first and at most.
 #[derive(Debug, Clone, Copy)]

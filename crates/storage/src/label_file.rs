@@ -107,22 +107,32 @@ pub(crate) fn read(directory: &Path) -> io::Result<Option<StoredCopy>> {
     };
     let mut text = Vec::new();
     file.take(LABEL_BYTES_MAX).read_to_end(&mut text)?;
+    parse(&text).map(Some)
+}
+
+/// Reads the file's text.
+pub(crate) fn parse(text: &[u8]) -> io::Result<StoredCopy> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let stored: StoredCopy =
-        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     if stored.format != FORMAT {
         let found = stored.format;
         return Err(invalid(format!(
             "the label is of format {found}, this program reads {FORMAT}"
         )));
     }
-    Ok(Some(stored))
+    Ok(stored)
+}
+
+/// The file's text.
+pub(crate) fn to_text(stored: &StoredCopy) -> io::Result<Vec<u8>> {
+    serde_json::to_vec_pretty(stored).map_err(io::Error::other)
 }
 
 /// Replaces the file in `directory`. When it returns, the new one survives a loss of power; before,
 /// the old one does.
 pub(crate) fn write(directory: &Path, stored: &StoredCopy, flush: Flush) -> io::Result<()> {
-    let text = serde_json::to_vec_pretty(stored).map_err(io::Error::other)?;
+    let text = to_text(stored)?;
     let temporary = directory.join(TEMPORARY_FILE);
     // The description of a service has secrets in it.
     let mut file = OpenOptions::new()

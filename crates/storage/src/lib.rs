@@ -9,11 +9,16 @@ pub mod btrfs;
 mod command;
 #[cfg(any(test, feature = "test-pools"))]
 pub mod conformance;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 mod label_file;
 pub mod pool;
 mod proved_reader;
 mod receive_process;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 pub mod stream;
 #[cfg(any(test, feature = "test-pools"))]
 pub mod test_pools;

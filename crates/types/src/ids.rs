@@ -255,10 +255,11 @@ impl Epoch {
     /// The epoch of a volume that was just created.
     pub const FIRST: Self = Self(1);
 
-    /// The epoch after this one.
+    /// The epoch after this one. A number at the end of all numbers, which nobody reaches by counting,
+    /// stays: what damaged or hostile input says must not end a process.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -277,10 +278,10 @@ impl fmt::Display for Epoch {
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// The generation after this one.
+    /// The generation after this one; the last one of all stays, as with [`Epoch::next`].
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -300,6 +301,13 @@ mod tests {
             assert_eq!(text.parse::<ServiceId>().unwrap().to_string(), text);
         }
         assert_eq!("default/db".parse::<ServiceId>().unwrap().to_string(), "db");
+    }
+
+    #[test]
+    fn the_last_number_of_all_ends_no_process() {
+        assert_eq!(Epoch(u64::MAX).next(), Epoch(u64::MAX));
+        assert_eq!(Generation(u64::MAX).next(), Generation(u64::MAX));
+        assert_eq!(Epoch(1).next(), Epoch(2));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use crate::jobs::{chain, storage_failure};
 use crate::run::{AgentError, Node};
 use crate::shell::ShellInput;
 use flocker_core::agent::Event;
+use flocker_net::door::{Door, DoorLimits};
 use flocker_net::pki::{Identity, Role};
 use flocker_net::tls::{ClientCertificates, HANDSHAKE_MS_MAX, accept, server_config};
 use flocker_storage::stream::{
-    FrameReader, FrameWriter, SendOptions, StreamProgress, receive_stream, send_stream,
+    BoundedStream, FrameReader, FrameWriter, SendOptions, StreamProgress, receive_stream,
+    send_stream,
 };
 use flocker_storage::{StorageError, StorageErrorKind, StorageOperation};
 use flocker_types::ids::{Epoch, NodeId, SnapshotName, VolumeId};
@@ -27,6 +29,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Connections of other agents at the same time.
 const CONNECTIONS_MAX: usize = 64;
+/// Of these, those of one agent.
+const CONNECTIONS_PER_NODE_MAX: usize = 16;
 /// A sender may be silent this long.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Questions on one connection before it must say what it wants.
@@ -57,6 +61,10 @@ pub(crate) async fn serve(listener: TcpListener, node: Node) {
         }
     };
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let door = Door::new(DoorLimits {
+        per_member_max: CONNECTIONS_PER_NODE_MAX,
+        ..DoorLimits::default()
+    });
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -66,15 +74,20 @@ pub(crate) async fn serve(listener: TcpListener, node: Node) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections of other agents");
+        let Some(visitor) = door.knock(peer.ip()) else {
+            tracing::debug!(%peer, "too many connections that have not proved who they are");
             continue;
         };
+        let places = Arc::clone(&places);
         let (node, config) = (node.clone(), config.clone());
         tokio::spawn(async move {
-            let _place = place;
             match accept(stream, peer, &config, HANDSHAKE_MS_MAX).await {
                 Ok((stream, Some(member))) => {
+                    let inhabitant = visitor.is(&member.identity);
+                    let (Some(_inhabitant), Ok(_place)) = (inhabitant, places.try_acquire()) else {
+                        tracing::warn!(%peer, "too many connections of other agents");
+                        return;
+                    };
                     let revoked = config.revocations().until_covers(&member);
                     tokio::select! {
                         () = converse(&node, stream, &member.identity, peer) => {}
@@ -129,7 +142,7 @@ async fn converse(
                 storage,
                 from,
                 to,
-                ..
+                bytes_estimate,
             } => {
                 let offer = Offer {
                     peer,
@@ -138,6 +151,7 @@ async fn converse(
                     storage,
                     from,
                     to,
+                    bytes_estimate,
                 };
                 receive(node, offer, reader, &mut writer).await;
                 return;
@@ -173,6 +187,7 @@ struct Offer {
     storage: StorageKind,
     from: Option<SnapshotName>,
     to: SnapshotName,
+    bytes_estimate: Option<u64>,
 }
 
 async fn receive(node: &Node, offer: Offer, reader: Reader, writer: &mut Writer) {
@@ -212,6 +227,11 @@ async fn take(
         .map_err(stream_failure)?;
     let (sender, _) = watch::channel(StreamProgress::default());
     let (stream, whole) = receive_stream(reader, sender);
+    let store = Arc::clone(&node.store);
+    let stream = BoundedStream::new(stream, offer.bytes_estimate, move || {
+        let store = Arc::clone(&store);
+        Box::pin(async move { store.pool_usage().await.map_err(std::io::Error::other) })
+    });
     let (tell, told) = oneshot::channel();
     let volume = offer.volume;
     let verify = Box::new(move || {

@@ -13,7 +13,7 @@ use flocker_types::task::{CopiedVolume, Directive, Failure, Prepared, Task};
 use flocker_types::time::UnixMs;
 use flocker_types::volume::{Role, VolumeLabel};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -224,9 +224,17 @@ pub struct VolumeRecord {
     pub destroy_after: Option<UnixMs>,
     /// Its copies as their nodes last reported them.
     pub copies: BTreeMap<NodeId, CopyRecord>,
+    /// Nodes that were ever told to make or receive it: nobody else is believed to have a copy.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub granted: BTreeSet<NodeId>,
 }
 
 impl VolumeRecord {
+    /// Whether a node may have a copy of it.
+    pub fn may_be_on(&self, node: NodeId) -> bool {
+        self.holder == node || self.copies.contains_key(&node) || self.granted.contains(&node)
+    }
+
     /// The label of a copy in this epoch.
     pub fn label(&self, cluster: ClusterId, epoch: Epoch) -> VolumeLabel {
         VolumeLabel {

@@ -11,6 +11,9 @@ use flocker_types::task::{ContainerState, ServiceStatus, TaskReport};
 use flocker_types::volume::VolumeCopy;
 use std::net::SocketAddr;
 
+/// Snapshots of one copy that control keeps in mind; far more than pruning leaves.
+const SNAPSHOTS_PER_COPY_MAX: usize = 10_000;
+
 impl Control {
     pub(super) fn handle(&mut self, event: Event) {
         match event {
@@ -94,8 +97,10 @@ impl Control {
         }
         self.statuses.retain(|(_, of), _| *of != node);
         for status in &hello.services {
-            self.statuses
-                .insert((status.service.clone(), node), status.clone());
+            if self.state.services.contains_key(&status.service) {
+                self.statuses
+                    .insert((status.service.clone(), node), status.clone());
+            }
         }
         self.fold_inventory(node, &hello.volumes);
         let of_node =
@@ -164,7 +169,11 @@ impl Control {
             AgentMessage::Hello(_) | AgentMessage::Memory(_) | AgentMessage::Heartbeat => {}
             AgentMessage::Service(status) => self.service_reported(node, status),
             AgentMessage::Progress { id, progress } => {
-                if let Some(live) = self.live.get_mut(&id.operation) {
+                let record = self.state.operations.get(&id.operation);
+                let task = record.and_then(|record| record.task.as_ref());
+                if task.is_some_and(|(of, task)| *of == node && task.id == id)
+                    && let Some(live) = self.live.get_mut(&id.operation)
+                {
                     live.progress = Some(progress);
                 }
             }
@@ -176,12 +185,16 @@ impl Control {
                 request,
                 lines,
                 end,
-            } => self.log_lines(request, lines, end),
+            } => self.log_lines(node, request, lines, end),
         }
     }
 
     fn service_reported(&mut self, node: NodeId, status: ServiceStatus) {
         let service = status.service.clone();
+        // Nothing is kept for a name that only this node knows.
+        if !self.state.services.contains_key(&service) {
+            return;
+        }
         let before = self.status(&service, node);
         if before.is_some_and(|before| before.generation > status.generation) {
             return;
@@ -219,7 +232,11 @@ impl Control {
 
     fn task_reported(&mut self, node: NodeId, report: &TaskReport) {
         self.tell_agent(node, ToAgent::Recorded(report.id));
-        if self.chores.remove(&report.id).is_some() {
+        if let Some((of, _)) = self.chores.get(&report.id) {
+            if *of != node {
+                return;
+            }
+            self.chores.remove(&report.id);
             if let Err(failure) = &report.result {
                 let name = self.node_name(node);
                 self.publish(format!("on {name}: {failure}"), None, Some(node), None);
@@ -232,12 +249,16 @@ impl Control {
 
     /// A copy is as its node says. The record changes only if the news is of interest for longer
     /// than this connection, so that a copy that is used a little more, or whose use
-    /// was not measured yet, costs no write.
+    /// was not measured yet, costs no write. A node that was never told to have a copy is not
+    /// believed.
     pub(super) fn volume_reported(&mut self, node: NodeId, copy: &VolumeCopy) {
         let id = copy.label.id;
         let Some(volume) = self.state.volumes.get(&id) else {
             return;
         };
+        if !volume.may_be_on(node) || copy.snapshots.len() > SNAPSHOTS_PER_COPY_MAX {
+            return;
+        }
         let known = volume.copies.get(&node).and_then(|known| known.used_bytes);
         let news = copy
             .used_bytes
@@ -333,11 +354,12 @@ impl Control {
     fn proxy_message(&mut self, node: NodeId, message: ProxyMessage) {
         match message {
             ProxyMessage::Hello { .. } | ProxyMessage::Heartbeat => {}
+            // Below: nothing is kept for a service that only this node knows.
             ProxyMessage::Applied {
                 service,
                 generation,
                 held: _,
-            } => {
+            } if self.state.services.contains_key(&service) => {
                 let applied = self.applied.entry((service.clone(), node)).or_default();
                 *applied = generation.max(*applied);
                 self.route_problems.remove(&(service, node));
@@ -346,7 +368,7 @@ impl Control {
                 service,
                 generation: _,
                 message,
-            } => {
+            } if self.state.services.contains_key(&service) => {
                 let name = self.node_name(node);
                 let text = format!("the proxy of {name} cannot serve {service}: {message}");
                 let old = self.route_problems.insert((service.clone(), node), message);
@@ -361,6 +383,7 @@ impl Control {
             } => {
                 crate::operation::clients_waited(self, &service, connections, longest_ms);
             }
+            ProxyMessage::Applied { .. } | ProxyMessage::Problem { .. } => {}
         }
     }
 

@@ -56,11 +56,13 @@ impl Control {
 
     pub(super) fn log_lines(
         &mut self,
+        node: NodeId,
         request: u64,
         lines: Vec<LogLine>,
         end: Option<Result<(), Failure>>,
     ) {
-        let Some(log) = self.logs.get(&request) else {
+        let log = self.logs.get(&request).filter(|log| log.node == node);
+        let Some(log) = log else {
             return;
         };
         let id = log.id;

@@ -9,7 +9,7 @@ use flocker_types::operation::{
 };
 use flocker_types::plan::PlanStep;
 use flocker_types::route::{Route, RouteState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// Makes the records of a plan's step; `address` is the cluster address for a service that is new.
@@ -142,12 +142,14 @@ fn volumes(
                 created: false,
                 destroy_after: None,
                 copies: BTreeMap::new(),
+                granted: BTreeSet::new(),
             };
             control.state.volumes.insert(id, record);
             control.state.touch(Key::Volume(id));
         }
         if let Some(volume) = control.state.volume_mut(id) {
             let made_here = volume.holder == target;
+            volume.granted.insert(target);
             volumes.push(OperationVolume {
                 id,
                 epoch: volume.epoch,

@@ -127,9 +127,17 @@ impl<'a> Said<'a> {
             size_bytes_max,
             snapshot_sequence: self.snapshot_sequence(),
             created: self.base.is_none_or(|base| base.created) || !self.copies.is_empty(),
+            granted: self.granted(evidence),
             destroy_after: self.base.and_then(|base| base.destroy_after),
             copies: self.copy_records(evidence),
         }))
+    }
+
+    /// Who was told to have a copy, as far as is known; a member that has not come may have been.
+    fn granted(&self, evidence: &Evidence) -> BTreeSet<NodeId> {
+        let mut granted = self.base.map_or_else(BTreeSet::new, |b| b.granted.clone());
+        granted.extend(evidence.absent_of_base().keys());
+        granted
     }
 
     /// The one node with the highest epoch, of which nobody knows a higher one.

@@ -279,6 +279,10 @@ fn decode(text: &str, expected: usize, offset: usize) -> Result<Vec<u8>, Invalid
     if found != expected {
         return Err(InvalidToken::Length { found, expected });
     }
+    // Bits of the last character that no byte needs: one token has one text.
+    if pending & ((1 << bits) - 1) != 0 {
+        return Err(InvalidToken::Checksum);
+    }
     Ok(bytes)
 }
 

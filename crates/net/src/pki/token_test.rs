@@ -97,3 +97,25 @@ fn neither_debug_nor_record_shows_the_secret() {
         "{shown}"
     );
 }
+
+#[test]
+fn one_proof_has_one_text() {
+    let token = JoinToken::create(Fingerprint([7; 32])).unwrap();
+    let text = token.proof().to_string();
+    assert!(text.parse::<TokenProof>().is_ok());
+    // The last three bits belong to no byte.
+    let last = text.chars().last().unwrap();
+    let at = ALPHABET
+        .iter()
+        .position(|&c| char::from(c) == last)
+        .unwrap();
+    assert_eq!(at % 8, 0);
+    for more in 1..8 {
+        let mut other = text[..text.len() - 1].to_owned();
+        other.push(char::from(ALPHABET[at + more]));
+        assert_eq!(
+            other.parse::<TokenProof>().err(),
+            Some(InvalidToken::Checksum)
+        );
+    }
+}

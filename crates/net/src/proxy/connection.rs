@@ -7,7 +7,9 @@ use super::reach::{Unreached, Wanted};
 use super::relay::{End, relay, reset, tune};
 use super::service::{Counters, Established, Service};
 use super::shared::Shared;
+use crate::door::Unproved;
 use flocker_core::route::Origin;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -18,7 +20,7 @@ pub(crate) async fn serve_client(
     shared: Arc<Shared>,
     destination: Destination,
     client: TcpStream,
-    _slot: OwnedSemaphorePermit,
+    _room: (OwnedSemaphorePermit, Unproved<IpAddr>),
 ) {
     tune(&client);
     let service = destination.service;

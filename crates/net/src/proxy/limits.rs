@@ -51,6 +51,9 @@ pub(crate) const DESCRIPTORS_RESERVED: u64 = 1_024;
 pub struct ProxyLimits {
     /// Connections from clients at one time; further ones wait in the kernel.
     pub connections_max: u32,
+    /// Of these, from one address; further ones are reset. Many people may share an address, and
+    /// nobody may take all the room.
+    pub connections_per_address_max: u32,
     /// Connections from other proxies at one time.
     pub tunnels_max: u32,
     /// Connections of one service that wait during a hold; further ones are reset.
@@ -69,6 +72,7 @@ impl Default for ProxyLimits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
+            connections_per_address_max: 4_096,
             tunnels_max: 16_384,
             held_per_service_max: 4_096,
             unreachable_ms_max: 5_000,

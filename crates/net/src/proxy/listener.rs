@@ -5,6 +5,7 @@
 
 use super::connection::serve_client;
 use super::limits::{ACCEPT_PAUSE_MS, LISTEN_BACKLOG};
+use super::relay::reset;
 use super::service::Service;
 use super::shared::Shared;
 use flocker_core::route::ListenerKey;
@@ -104,19 +105,24 @@ async fn accept_until_closed(
 ) {
     let accepting = async {
         loop {
-            let stream = match socket.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match socket.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     pause_after(&error).await;
                     continue;
                 }
+            };
+            let Some(place) = shared.clients.knock(peer.ip()) else {
+                tracing::debug!(%peer, "this address has too many connections");
+                reset(&stream);
+                continue;
             };
             // Without a free slot this connection waits here and the next ones in the kernel.
             let Ok(slot) = Arc::clone(&shared.client_slots).acquire_owned().await else {
                 return;
             };
             let destination = destination.borrow().clone();
-            let connection = serve_client(Arc::clone(&shared), destination, stream, slot);
+            let connection = serve_client(Arc::clone(&shared), destination, stream, (slot, place));
             shared.tasks.spawn(connection);
         }
     };
@@ -131,12 +137,13 @@ async fn accept_until_closed(
         return;
     };
     while let Ok(slot) = Arc::clone(&shared.client_slots).try_acquire_owned()
-        && let Ok((stream, _)) = socket.accept()
+        && let Ok((stream, peer)) = socket.accept()
+        && let Some(place) = shared.clients.knock(peer.ip())
         && stream.set_nonblocking(true).is_ok()
         && let Ok(stream) = TcpStream::from_std(stream)
     {
         let destination = destination.borrow().clone();
-        let connection = serve_client(Arc::clone(&shared), destination, stream, slot);
+        let connection = serve_client(Arc::clone(&shared), destination, stream, (slot, place));
         shared.tasks.spawn(connection);
     }
 }

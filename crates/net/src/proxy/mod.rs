@@ -22,6 +22,13 @@ mod shared;
 mod tunnel;
 mod tunnels_ready;
 
+/// For the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    pub(crate) use super::port_owner::fuzzed as port_table;
+    pub(crate) use super::saved::fuzzed as saved_routes;
+    pub(crate) use super::tunnel::fuzzed as tunnel_head;
+}
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -78,7 +78,11 @@ pub(crate) fn load(directory: &Path) -> Result<Vec<Route>, SavedError> {
             });
         }
     };
-    match serde_json::from_slice::<ReadDocument>(&bytes) {
+    parse(&bytes, path)
+}
+
+fn parse(bytes: &[u8], path: PathBuf) -> Result<Vec<Route>, SavedError> {
+    match serde_json::from_slice::<ReadDocument>(bytes) {
         Ok(document) if document.format == FORMAT => Ok(document.routes),
         Ok(document) => Err(SavedError::Newer {
             path,
@@ -86,6 +90,12 @@ pub(crate) fn load(directory: &Path) -> Result<Vec<Route>, SavedError> {
         }),
         Err(source) => Err(SavedError::Format { path, source }),
     }
+}
+
+/// For the fuzzers' harness: the routes, if these bytes are a file of ours.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed(bytes: &[u8]) -> Option<Vec<Route>> {
+    parse(bytes, PathBuf::from(FILE_NAME)).ok()
 }
 
 /// Replaces the file in one step: a crash leaves the old set or the new one.

@@ -5,7 +5,10 @@
 use super::limits::{DESCRIPTORS_RESERVED, ProxyLimits};
 use super::service::Directory;
 use super::tunnel::Tunnels;
+use crate::door::{Door, DoorLimits};
+use crate::pki::Identity;
 use flocker_types::ids::NodeId;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,10 @@ pub(crate) struct Shared {
     pub(crate) client_slots: Arc<Semaphore>,
     /// One for each connection from another proxy.
     pub(crate) tunnel_slots: Arc<Semaphore>,
+    /// Who stands at the tunnels' listener.
+    pub(crate) tunnel_door: Door<Identity>,
+    /// How many connections each client's address has.
+    pub(crate) clients: Door<IpAddr>,
     /// Every task of the proxy.
     pub(crate) tasks: TaskTracker,
     /// No new connections from now on.
@@ -59,6 +66,17 @@ impl Shared {
             tunnels,
             client_slots: share(limits.connections_max),
             tunnel_slots: share(limits.tunnels_max),
+            tunnel_door: Door::new(DoorLimits {
+                // One node can use half of the room.
+                per_member_max: usize::try_from(limits.tunnels_max / 2).unwrap_or(usize::MAX),
+                ..DoorLimits::default()
+            }),
+            clients: Door::new(DoorLimits {
+                unproved_max: usize::MAX,
+                unproved_per_address_max: usize::try_from(limits.connections_per_address_max)
+                    .unwrap_or(usize::MAX),
+                per_member_max: 0,
+            }),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),

@@ -18,6 +18,7 @@ use super::reach::{Unreached, Wanted};
 use super::relay::{ByteStream, End, tune};
 use super::shared::Shared;
 use super::tunnels_ready::TunnelOpener;
+use crate::door::Unproved;
 use crate::pki::{Identity, Role};
 use crate::tls::{self, ClientCertificates, Credentials, ServerTls, TlsError};
 use flocker_core::route::Origin;
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// First byte of a request.
@@ -150,10 +150,11 @@ pub(crate) async fn accept_tunnels(listener: TcpListener, shared: Arc<Shared>) {
                     continue;
                 }
             };
-            let Ok(slot) = Arc::clone(&shared.tunnel_slots).acquire_owned().await else {
-                return;
+            let Some(visitor) = shared.tunnel_door.knock(peer.ip()) else {
+                tracing::debug!(%peer, "too many tunnels that have not proved whose they are");
+                continue;
             };
-            let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, slot);
+            let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, visitor);
             shared.tasks.spawn(tunnel);
         }
     };
@@ -168,7 +169,7 @@ async fn serve_tunnel(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
-    _slot: OwnedSemaphorePermit,
+    visitor: Unproved<Identity>,
 ) {
     tune(&stream);
     let config = &shared.tunnels.server;
@@ -182,6 +183,14 @@ async fn serve_tunnel(
             tracing::debug!(%peer, %error, "a tunnel was not agreed on");
             return;
         }
+    };
+    let Ok(_slot) = shared.tunnel_slots.try_acquire() else {
+        tracing::warn!(%peer, "no room for another tunnel");
+        return;
+    };
+    let Some(_inhabitant) = visitor.is(&member.identity) else {
+        tracing::warn!(%peer, who = %member.identity.role, "it has too many tunnels");
+        return;
     };
     tokio::select! {
         biased;
@@ -237,4 +246,14 @@ async fn answer(shared: &Arc<Shared>, mut stream: Box<dyn ByteStream>) -> io::Re
 async fn reply(stream: &mut (impl ByteStream + ?Sized), byte: u8) -> io::Result<()> {
     stream.write_all(&[byte]).await?;
     stream.flush().await
+}
+
+/// For the fuzzers' harness: reads a request, which is then one that we could have sent.
+#[cfg(any(test, fuzzing))]
+pub(crate) async fn fuzzed(bytes: &[u8]) {
+    let mut stream = tokio::io::join(io::Cursor::new(bytes.to_vec()), tokio::io::sink());
+    if let Ok(request) = decode(&mut stream).await {
+        let again = encode(&request);
+        assert!(again.is_ok() || bytes.len() > usize::from(TUNNEL_HEADER_BYTES_MAX) / 2);
+    }
 }

@@ -4,8 +4,9 @@
 //! [`PeerAddress`] among the request's extensions. It routes nothing and lets everybody in whom the
 //! TLS configuration lets in; connections of who is revoked later it ends.
 
+use crate::door::{Door, DoorLimits, Unproved};
 use crate::link::BoxError;
-use crate::pki::{MemberCertificate, Role};
+use crate::pki::{Identity, MemberCertificate, Role};
 use crate::tls::{self, ALPN_HTTP2, HANDSHAKE_MS_MAX, ServerTls, TlsError};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
@@ -26,8 +27,10 @@ use tower::{Service, ServiceExt};
 /// What the server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeLimits {
-    /// Connections at one time. More wait in the kernel's queue until one ends.
+    /// Connections of members at one time; more are closed.
     pub connections_max: usize,
+    /// Who may stand at the door; more are closed.
+    pub door: DoorLimits,
     /// Of these, connections without a certificate; more are closed. They cannot crowd out members.
     pub strangers_max: usize,
     /// How long a connection without a certificate may last, in milliseconds.
@@ -49,6 +52,7 @@ impl Default for ServeLimits {
         Self {
             // 1,000 nodes with an agent and a proxy each, and as many people and programs.
             connections_max: 4_096,
+            door: DoorLimits::default(),
             strangers_max: 64,
             stranger_ms_max: 60_000,
             handshake_ms_max: HANDSHAKE_MS_MAX,
@@ -83,16 +87,16 @@ pub async fn serve_tls<S, B>(
     B::Error: Into<BoxError>,
 {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let door = Door::new(limits.door);
     let entrance = Arc::new(Entrance {
         tls,
         limits,
         strangers: Semaphore::new(limits.strangers_max),
+        members: Semaphore::new(limits.connections_max),
         cancel: cancel.clone(),
     });
     let accept_all = async {
         loop {
-            let place = Arc::clone(&room).acquire_owned().await;
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -101,10 +105,13 @@ pub async fn serve_tls<S, B>(
                     continue;
                 }
             };
+            let Some(visitor) = door.knock(peer.ip()) else {
+                tracing::debug!(%peer, "too many connections that have not proved who they are");
+                continue;
+            };
             let (entrance, service) = (Arc::clone(&entrance), service.clone());
             connections.spawn(async move {
-                entrance.serve_one(stream, peer, service).await;
-                drop(place);
+                entrance.serve_one(stream, peer, visitor, service).await;
             });
         }
     };
@@ -123,12 +130,18 @@ struct Entrance {
     tls: ServerTls,
     limits: ServeLimits,
     strangers: Semaphore,
+    members: Semaphore,
     cancel: CancellationToken,
 }
 
 impl Entrance {
-    async fn serve_one<S, B>(&self, stream: TcpStream, peer: SocketAddr, service: S)
-    where
+    async fn serve_one<S, B>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        visitor: Unproved<Identity>,
+        service: S,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
@@ -151,17 +164,26 @@ impl Entrance {
         let member = certificate
             .clone()
             .filter(|certificate| !revocations.covers(certificate));
-        let (_place, time_max) = match &member {
-            Some(_) => (None, None),
-            None => match self.strangers.try_acquire() {
-                Ok(place) => (
-                    Some(place),
-                    Some(Duration::from_millis(limits.stranger_ms_max)),
-                ),
-                Err(_) => {
-                    return tracing::warn!(%peer, "too many clients without a certificate");
+        let (room, time_max) = match &member {
+            Some(_) => (&self.members, None),
+            None => (
+                &self.strangers,
+                Some(Duration::from_millis(limits.stranger_ms_max)),
+            ),
+        };
+        let Ok(_place) = room.try_acquire() else {
+            return tracing::warn!(%peer, "too many clients of this kind");
+        };
+        // A stranger stays at the door.
+        let (_inhabitant, _visitor) = match &member {
+            Some(member) => match visitor.is(&member.identity) {
+                Some(inhabitant) => (Some(inhabitant), None),
+                None => {
+                    let who = &member.identity;
+                    return tracing::warn!(%peer, %who, "it has too many connections");
                 }
             },
+            None => (None, Some(visitor)),
         };
         let service = service_fn(move |mut request: Request<Incoming>| {
             let extensions = request.extensions_mut();
@@ -241,6 +263,8 @@ fn report(error: &TlsError) {
     }
 }
 
+#[cfg(test)]
+mod flood_test;
 #[cfg(test)]
 #[path = "serve_test.rs"]
 mod tests;

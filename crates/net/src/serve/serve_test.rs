@@ -19,7 +19,7 @@ async fn who(
     member.map_or("nobody".to_owned(), |member| member.identity.to_string())
 }
 
-async fn server(cluster: &Cluster, limits: ServeLimits) -> Server {
+pub(super) async fn server(cluster: &Cluster, limits: ServeLimits) -> Server {
     let credentials = cluster.credentials(Role::Control);
     let router = Router::new().route("/who", get(who)).route(
         "/never",
@@ -35,15 +35,15 @@ async fn server(cluster: &Cluster, limits: ServeLimits) -> Server {
     .await
 }
 
-type Http1 = http1::SendRequest<Empty<Bytes>>;
+pub(super) type Http1 = http1::SendRequest<Empty<Bytes>>;
 
-async fn http1_over(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Http1 {
+pub(super) async fn http1_over(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Http1 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn ask(sender: &mut Http1, path: &str) -> String {
+pub(super) async fn ask(sender: &mut Http1, path: &str) -> String {
     let request = Request::builder()
         .uri(path)
         .header("host", "flocker.internal")
@@ -78,30 +78,36 @@ async fn handlers_know_who_is_there_over_http_1_too() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_their_turn() {
+async fn members_beyond_the_limit_are_closed_until_one_leaves() {
     let cluster = Cluster::new();
     let limits = ServeLimits {
         connections_max: 1,
         ..ServeLimits::default()
     };
     let server = server(&cluster, limits).await;
-    let pin = cluster.authority.fingerprint();
+    let credentials = cluster.credentials(user());
     let options = ConnectOptions::default();
-    let first = connect_pinned(server.address, pin, options).await.unwrap();
-    let mut first = http1_over(first).await;
-    assert_eq!(ask(&mut first, "/who").await, "nobody");
-    let impatient = ConnectOptions {
-        connect_ms_max: 200,
-        ..options
-    };
-    let second = connect_pinned(server.address, pin, impatient).await;
-    assert!(
-        matches!(second, Err(TlsError::Timeout { .. })),
-        "{second:?}"
-    );
+    let come = || connect(server.address, &credentials, &Expect::Control, options);
+    let mut first = http1_over(come().await.unwrap()).await;
+    let name = cluster.identity(user()).to_string();
+    assert_eq!(ask(&mut first, "/who").await, name);
+    let mut second = come().await.unwrap();
+    assert!(within("its end", second.read_u8()).await.is_err());
     drop(first);
-    let third = connect_pinned(server.address, pin, options).await.unwrap();
-    assert_eq!(ask(&mut http1_over(third).await, "/who").await, "nobody");
+    let third = within("room", async {
+        loop {
+            let mut third = http1_over(come().await.unwrap()).await;
+            let request = Request::builder()
+                .uri("/who")
+                .header("host", "flocker.internal")
+                .body(Empty::new())
+                .unwrap();
+            if third.send_request(request).await.is_ok() {
+                return third;
+            }
+        }
+    });
+    assert_eq!(ask(&mut third.await, "/who").await, name);
     server.stop().await;
 }
 

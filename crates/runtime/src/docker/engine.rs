@@ -164,6 +164,13 @@ fn parse_version(text: &str) -> Option<(usize, usize)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+/// For the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzed(text: &str) {
+    let (newest, oldest) = text.split_once(' ').unwrap_or((text, "1.24"));
+    let _ = choose_version(Some(newest), Some(oldest));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -134,6 +134,12 @@ fn read_event(message: &EventMessage) -> Meaning {
     Meaning::Event(event)
 }
 
+/// For the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzed(message: &EventMessage) {
+    let _ = read_event(message);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

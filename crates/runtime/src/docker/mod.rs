@@ -8,6 +8,8 @@ mod containers;
 mod engine;
 mod errors;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod images;
 mod interrupted;
 mod labels;

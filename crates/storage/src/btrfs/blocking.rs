@@ -6,6 +6,7 @@
 
 use super::directory::{CopyDirectory, PoolDirectory, delete_live, delete_subtree};
 use super::quota::Quota;
+use super::reception::{Place, Reception};
 use super::sys::{self, Access, SendContent, SendProtocol};
 use super::usage::{self, Limits};
 use crate::label_file::{self, Flush, StoredCopy};
@@ -29,24 +30,6 @@ const COMMAND_END: u16 = 21;
 pub(super) struct Operations {
     pool: PoolDirectory,
     quota: Quota,
-}
-
-/// A snapshot about to be received.
-#[derive(Debug)]
-pub(super) struct Reception {
-    copy: CopyDirectory,
-    stored: StoredCopy,
-    to: SnapshotName,
-    place: Place,
-}
-
-/// Whether the copy that receives exists already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// It is being made, and appears when the snapshot is complete.
-    New,
-    /// It has been here before.
-    Existing,
 }
 
 impl Operations {
@@ -203,6 +186,7 @@ impl Operations {
             return Ok(Some(Reception {
                 copy: self.pool.start_making(label.id)?,
                 stored: StoredCopy::new(Role::Replica, label.clone()),
+                from: None,
                 to: to.clone(),
                 place: Place::New,
             }));
@@ -226,6 +210,7 @@ impl Operations {
         Ok(Some(Reception {
             copy,
             stored,
+            from: from.cloned(),
             to: to.clone(),
             place: Place::Existing,
         }))
@@ -376,44 +361,6 @@ impl Operations {
     /// Deletes the copy.
     pub(super) fn destroy(&self, volume: VolumeId) -> Result<(), StorageErrorKind> {
         self.pool.delete(volume)
-    }
-}
-
-impl Reception {
-    /// The directory that confines the receiving process.
-    pub(super) fn directory(&self) -> PathBuf {
-        self.copy.snapshots()
-    }
-
-    /// Checks that the stream made the snapshot that was announced, and nothing else.
-    fn check(&self) -> Result<(), StorageErrorKind> {
-        let bad = |why: String| Err(StorageErrorKind::BadStream(why));
-        let to = self.to.as_str();
-        let entries = self.copy.snapshot_entries()?;
-        if !entries.iter().any(|name| name == to) {
-            return bad(format!("it does not contain the snapshot {to}"));
-        }
-        let listed = |name: &str| {
-            self.stored
-                .snapshots
-                .iter()
-                .any(|s| s.name.as_str() == name)
-        };
-        if let Some(other) = entries.iter().find(|name| *name != to && !listed(name)) {
-            return bad(format!("it makes {other} beside the snapshot {to}"));
-        }
-        if entries.len() != self.stored.snapshots.len() + 1 {
-            return bad("it removes other snapshots".to_owned());
-        }
-        let path = self.copy.snapshot(&self.to);
-        let complete = sys::is_subvolume(&path).map_err(io_at("look at", &path))?
-            && sys::is_read_only(&path).map_err(io_at("look at", &path))?;
-        let snapshot = sys::open_directory(&path).map_err(io_at("open", &path))?;
-        let info = sys::subvolume_info(snapshot.as_fd()).map_err(io_at("look at", &path))?;
-        if !complete || info.received.is_none() {
-            return bad(format!("it ends before the snapshot {to} is complete"));
-        }
-        Ok(())
     }
 }
 

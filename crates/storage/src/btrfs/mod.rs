@@ -6,13 +6,26 @@
 
 mod blocking;
 mod directory;
+#[cfg(test)]
+mod hostile_stream;
+#[cfg(test)]
+mod hostile_test;
 mod quota;
 mod receive;
+mod reception;
 mod send;
+mod stream_guard;
 pub(crate) mod sys;
 #[cfg(test)]
 mod tests;
 mod usage;
+
+/// For the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    pub(crate) use super::receive::DAMAGED;
+    pub(crate) use super::stream_guard::{Allowed, Checker};
+}
 
 use crate::image::ImageFile;
 use crate::receive_process;
@@ -27,6 +40,7 @@ use flocker_types::volume::{Checksum, PoolUsage, StorageKind, VolumeCopy, Volume
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stream_guard::GuardedStream;
 pub use sys::SendProtocol;
 use tokio::io::AsyncRead;
 
@@ -236,7 +250,13 @@ impl VolumeStore for BtrfsStore {
             receive_process::discard(stream).await.map_err(failed)?;
             return verify().map(|_| ());
         };
-        let received = receive::run(&reception.directory(), stream).await;
+        let received = match reception.allowed() {
+            Ok(allowed) => {
+                let guarded = Box::new(GuardedStream::new(stream, allowed));
+                receive::run(&reception.directory(), guarded).await
+            }
+            Err(error) => Err(error),
+        };
         let verified = match received.map_err(failed) {
             Ok(()) => verify(),
             Err(error) => Err(error),

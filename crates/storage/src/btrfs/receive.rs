@@ -9,7 +9,7 @@ use crate::volume_store::StorageErrorKind;
 use std::path::Path;
 
 /// What `btrfs receive` says of a stream that is at fault.
-const DAMAGED: [&str; 7] = [
+pub(crate) const DAMAGED: [&str; 7] = [
     "crc32 mismatch",
     "invalid",
     "unexpected",

@@ -152,6 +152,8 @@ pub(super) struct SubvolumeInfo {
     pub(super) id: u64,
     /// The identity it got where it was sent from; none for one that was not received.
     pub(super) received: Option<[u8; 16]>,
+    /// Its own identity on this filesystem.
+    pub(super) uuid: [u8; 16],
 }
 
 /// The identity of a filesystem, as its directory under `/sys/fs/btrfs` is named.
@@ -277,6 +279,7 @@ pub(super) fn subvolume_info(subvolume: BorrowedFd<'_>) -> io::Result<SubvolumeI
     Ok(SubvolumeInfo {
         id: args.tree_id,
         received: (args.received_uuid != [0; 16]).then_some(args.received_uuid),
+        uuid: args.uuid,
     })
 }
 

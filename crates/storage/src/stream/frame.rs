@@ -119,6 +119,15 @@ pub(super) fn seal(buffer: &mut [u8], kind: FrameKind, encoding: Encoding) {
     buffer[CRC_OFFSET..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Changes one byte of a sealed frame's header and seals it anew.
+#[cfg(any(test, fuzzing))]
+pub(super) fn reseal(frame: &mut [u8], at: usize) {
+    frame[at % CRC_OFFSET] ^= 1 << (at / CRC_OFFSET);
+    let (header, payload) = frame.split_at(HEADER_BYTES);
+    let crc = checksum(&header[..CRC_OFFSET], payload);
+    frame[CRC_OFFSET..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
 fn checksum(header: &[u8], payload: &[u8]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(header);

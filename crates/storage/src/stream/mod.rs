@@ -13,16 +13,20 @@
 //! is the payload after decompression. A transfer is a request frame, a reply frame, data frames, and an
 //! end frame that carries the sender's checksum of all content; see `flocker_types::stream`.
 
+mod bounded;
 mod compression;
 #[cfg(test)]
 mod compression_test;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod receiver;
 mod sender;
 mod smoothed;
 #[cfg(test)]
 mod tests;
 
+pub use bounded::{BoundedStream, Measuring, content_bytes_max, reserve_bytes};
 pub use compression::Compression;
 pub use frame::{Frame, FrameKind, FrameReader, FrameWriter, PAYLOAD_BYTES_MAX};
 pub use receiver::{IncomingResult, IncomingStream, receive_stream};

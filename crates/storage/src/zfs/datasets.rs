@@ -15,7 +15,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(15);
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What `zfs receive` says of a stream that is at fault.
-const DAMAGED: [&str; 6] = [
+pub(crate) const DAMAGED: [&str; 6] = [
     "invalid backup stream",
     "invalid stream",
     "incomplete stream",
@@ -216,6 +216,18 @@ pub(super) async fn roll_back(newest: &str) -> Outcome<()> {
 pub(super) async fn receive(full_name: &str, stream: Stream) -> Outcome<()> {
     let arguments = ["receive", "-u", "-F", full_name];
     receive_process::run("zfs", &arguments, stream, &DAMAGED).await
+}
+
+/// Reads a text as every kind of output, for the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(super) fn outputs(text: &str) {
+    parse_bytes(text);
+    for child in parse_children(text, "pool/f") {
+        assert!(!child.is_empty() && !child.contains('/'));
+    }
+    for snapshot in parse_snapshots(text, "pool/f/id") {
+        assert!(text.contains(&format!("pool/f/id@{snapshot}")));
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncRead;
 
+/// For the fuzzers' harness.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    pub(crate) use super::datasets::DAMAGED;
+
+    /// Reads a text as every kind of output.
+    pub(crate) fn outputs(text: &str) {
+        super::parse_found(text);
+        super::datasets::outputs(text);
+    }
+}
+
 type Outcome<T> = Result<T, StorageErrorKind>;
 
 /// Volumes as filesystems below one ZFS dataset.

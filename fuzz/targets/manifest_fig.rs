@@ -1,0 +1,5 @@
+//! libFuzzer's entry point for `flocker_manifest::fuzzing::manifest_fig`. Holds nothing of its own.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flocker_manifest::fuzzing::manifest_fig(bytes));
