@@ -109,6 +109,7 @@ fn api(stopping: &CancellationToken) -> (Shell, axum::Router) {
         control: (Ipv4Addr::LOCALHOST, 4523).into(),
         service_network: "10.214.0.0/24".to_owned(),
         container_network: "10.213.0.0/24".to_owned(),
+        state_dir: AUDIT.with(|directory| directory.path().to_owned()),
     };
     let authority = AUTHORITY.with(|(certificate, key)| {
         Authority::from_pem(certificate, key).expect("it was made by us")

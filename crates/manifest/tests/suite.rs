@@ -1,5 +1,7 @@
 //! The crate's integration tests, as one binary. Each module holds one kind of test.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 mod suite {
     pub(crate) mod bad;
     pub(crate) mod combining;

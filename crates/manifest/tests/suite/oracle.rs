@@ -100,7 +100,7 @@ fn check(name: &str) {
         .application
         .services
         .keys()
-        .map(|name| name.as_str())
+        .map(flocker_types::ids::ServiceName::as_str)
         .collect();
     assert_eq!(
         names,

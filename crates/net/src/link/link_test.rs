@@ -166,10 +166,8 @@ async fn a_thousand_messages_arrive_in_order_both_ways_at_once() {
             );
         }
     };
-    within("all messages", async {
-        tokio::join!(send_up, send_down, receive_up, receive_down)
-    })
-    .await;
+    let everything = Box::pin(async { tokio::join!(send_up, send_down, receive_up, receive_down) });
+    within("all messages", everything).await;
 }
 
 #[tokio::test]
