@@ -4,7 +4,7 @@
 //! Each is a mistake that a programmer could have made, at the place where it could have been made:
 //! a condition `planted(Mutant::...)` in the code. With the feature `mutants` off, which it is in
 //! everything that is shipped, `planted` is a constant and the compiler removes the condition; the
-//! binary refuses to be compiled with the feature on. With it on, [`plant`] switches one bug on for
+//! binary refuses to be compiled with the feature on. With it on, `plant` switches one bug on for
 //! the calling thread.
 //!
 //! Called by the decisions of this crate, and by the tools that plant. Decides nothing itself.

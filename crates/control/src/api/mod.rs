@@ -5,7 +5,7 @@
 //! [`ApiError`](flocker_types::api::ApiError) in JSON, with the status that belongs to its code.
 //! It translates between HTTP and the core's requests and decides nothing else.
 //!
-//! Who may use a route is in the router below, before the route itself; [`access`] sees to it. A user's
+//! Who may use a route is in the router below, before the route itself; `access` sees to it. A user's
 //! role includes the ones before it: viewer, operator, admin.
 //!
 //! | method and path | who | body | answer |

@@ -35,6 +35,9 @@ impl Control {
             .map(|node| self.node_view(node))
             .collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        let volumes = self.state.volumes.values().map(|v| self.volume_view(v));
+        let mut volumes: Vec<_> = volumes.collect();
+        volumes.sort_by(|a, b| (&a.application, &a.name).cmp(&(&b.application, &b.name)));
         ClusterView {
             cluster: self.state.meta.cluster,
             at: self.now.wall,
@@ -45,12 +48,7 @@ impl Control {
                 .values()
                 .map(|s| self.service_view(s))
                 .collect(),
-            volumes: self
-                .state
-                .volumes
-                .values()
-                .map(|v| self.volume_view(v))
-                .collect(),
+            volumes,
             operations,
             // The shell knows them.
             certificates: Vec::new(),

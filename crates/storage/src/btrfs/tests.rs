@@ -178,8 +178,8 @@ async fn calls_for_one_volume_wait_and_others_do_not() {
             store.receive(&other, None, &name, stream, verify).await
         }
     });
-    // Once it takes bytes, the reception has begun.
-    tokio::io::AsyncWriteExt::write_all(&mut feeder, &[0; 64])
+    // A stream's first bytes are more than the pipe holds: once they are gone the reception has begun.
+    tokio::io::AsyncWriteExt::write_all(&mut feeder, b"btrfs-stream\0\x01\0\0\0")
         .await
         .unwrap();
     store.snapshot(label.id, &snapshot("s2")).await.unwrap();
