@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// Crates of the workspace, outer ones later. A crate may use those of earlier rows, never those
 /// of its own.
 const LAYERS: &[&[&str]] = &[
-    &["flocker-types"],
+    &["flocker-types", "flocker-gate"],
     &["flocker-core", "flocker-manifest"],
     &[
         "flocker-sim",
