@@ -328,7 +328,7 @@ impl World {
 
     fn cancel_job(&mut self, id: NodeId, job: JobId) {
         let life = self.nodes[&id].agent.life;
-        if self.abandon_job(id, job) {
+        if let Some(work) = self.abandon_job(id, job) {
             let failure = Failure {
                 message: "it was cancelled".to_owned(),
                 retry: flocker_types::task::Retry::MayHelp,
@@ -337,6 +337,7 @@ impl World {
                 job,
                 result: Err(failure),
             };
+            self.tell_what_is_left(id, &work, 200);
             let input = Box::new(AgentInput::Event(event));
             self.after(200, What::AgentTold(id, life, input));
         }

@@ -1,13 +1,14 @@
 //! The sending side of a copy, as `crates/agent/src/jobs/copy.rs` does it: snapshots, then for each
 //! volume a question, and a stream for each link of the chain from what the target has.
 
+use crate::agent_process::AgentInput;
 use crate::event::What;
 use crate::jobs::{Running, Step};
 use crate::network::{CONNECT_US_MAX, Host};
 use crate::pool::passing;
 use crate::reception::Offer;
 use crate::world::World;
-use flocker_core::agent::JobOutcome;
+use flocker_core::agent::{Event, Job, JobOutcome};
 use flocker_types::ids::{NodeId, SnapshotName};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, TaskOutcome};
 use flocker_types::volume::Checksum;
@@ -291,6 +292,32 @@ impl World {
             copy.began_us = now;
         }
         Step::Wait(100)
+    }
+
+    /// A copy that did not succeed leaves the snapshots that it took; the core hears of them before it
+    /// hears of the end.
+    pub(crate) fn tell_what_is_left(&mut self, id: NodeId, work: &Job, wait_us: u64) {
+        let Job::Copy { volumes, .. } = work else {
+            return;
+        };
+        let life = self.nodes[&id].agent.life;
+        for sent in volumes {
+            if let Some(stored) = self.nodes[&id].pool.volumes.get(&sent.volume) {
+                let input = Box::new(AgentInput::Event(Event::Volume(stored.copy())));
+                self.after(wait_us, What::AgentTold(id, life, input));
+            }
+        }
+    }
+
+    /// A snapshot that the pool was taking when its job was given up is there.
+    pub(crate) fn finish_snapshot(&mut self, id: NodeId, running: &Running) {
+        if let (CopyStage::SnapshotOnDisk, Job::Copy { volumes, .. }) =
+            (running.copy.stage, &running.work)
+            && let Some(sent) = volumes.get(running.copy.index)
+        {
+            let pool = &mut self.node_mut(id).pool;
+            drop(pool.snapshot(sent.volume, &sent.snapshot));
+        }
     }
 
     /// The sender has closed its connection.

@@ -13,9 +13,9 @@ use crate::pool::{passing, pointless};
 use crate::world::World;
 use flocker_core::agent::{ContainerRunSeen, Event, Job, JobId, JobOutcome};
 use flocker_types::ids::{NodeId, ServiceId, VolumeId};
-use flocker_types::task::{ContainerSpec, Failure, Prepared, VolumeClaim};
+use flocker_types::task::{ContainerSpec, Failure, VolumeClaim};
 use flocker_types::volume::VolumeCopy;
-use preparing::name_of;
+use preparing::{image_of, name_of, prepared};
 use std::net::Ipv4Addr;
 
 /// A call to the engine that changes something may take this long, in microseconds.
@@ -109,6 +109,9 @@ impl World {
                         .say(self.now_us, || format!("on {name}, {what} failed: {text}"));
                 }
                 let wait = self.node_mut(id).rng.between(20, 1_500);
+                if result.is_err() {
+                    self.tell_what_is_left(id, &running.work, wait);
+                }
                 let event = Event::JobDone { job, result };
                 let input = Box::new(AgentInput::Event(event));
                 self.after(wait, What::AgentTold(id, life, input));
@@ -116,19 +119,18 @@ impl World {
         }
     }
 
-    /// Stops a job where it is; false when there is none. What the pool works on is finished.
-    pub(crate) fn abandon_job(&mut self, id: NodeId, job: JobId) -> bool {
-        let Some(running) = self.node_mut(id).agent.jobs.remove(&job) else {
-            return false;
-        };
+    /// Stops a job where it is and says what it was, if there is one. What the pool works on is finished.
+    pub(crate) fn abandon_job(&mut self, id: NodeId, job: JobId) -> Option<Job> {
+        let running = self.node_mut(id).agent.jobs.remove(&job)?;
         self.close_transfer(&running);
         if let Some(volume) = running.locked {
             if matches!(running.stage, Stage::Disk(_)) {
                 drop(self.on_pool(id, &running.work));
             }
+            self.finish_snapshot(id, &running);
             self.node_mut(id).pool.unlock(volume);
         }
-        true
+        Some(running.work)
     }
 
     /// The process that did these jobs has died: each step on the pool has happened or has not.
@@ -136,6 +138,9 @@ impl World {
         let jobs = std::mem::take(&mut self.node_mut(id).agent.jobs);
         for running in jobs.into_values() {
             self.close_transfer(&running);
+            if running.locked.is_some() && self.node_mut(id).rng.chance(500) {
+                self.finish_snapshot(id, &running);
+            }
             if let Stage::Disk(index) = running.stage
                 && self.node_mut(id).rng.chance(500)
             {
@@ -481,19 +486,4 @@ fn wish(work: &Job) -> Result<(&ServiceId, &ContainerSpec, Ipv4Addr, &str), Fail
 
 fn service_of(work: &Job) -> Option<ServiceId> {
     wish(work).ok().map(|(service, ..)| service.clone())
-}
-
-fn prepared(work: &Job) -> Prepared {
-    let wish = wish(work).ok();
-    Prepared {
-        image_id: wish.map_or_else(String::new, |(_, container, ..)| image_of(container)),
-        exposed_ports: vec![5432],
-        address: wish.map_or(Ipv4Addr::UNSPECIFIED, |(_, _, address, _)| address),
-    }
-}
-
-/// An image's id is made from its name: a name always means the same image here.
-fn image_of(container: &ContainerSpec) -> String {
-    let named = || format!("sha256:{}", container.spec.image);
-    container.image_id.clone().unwrap_or_else(named)
 }

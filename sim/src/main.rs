@@ -10,6 +10,7 @@ use flocker_sim::run::{Outcome, run};
 use flocker_sim::sweep::{Sweep, sweep};
 use flocker_sim::trace::Story;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Runs whole clusters of the real decisions in a simulated world.
@@ -174,7 +175,12 @@ fn shrink(seed: u64) -> ExitCode {
 
 fn many(from: u64, to: u64, threads: usize, failures_max: usize) -> ExitCode {
     let began = Instant::now();
+    let told = AtomicUsize::new(0);
     let progress = |sweep: &Sweep| {
+        let known = told.swap(sweep.violations.len(), Ordering::Relaxed);
+        for (seed, violation) in sweep.violations.iter().skip(known) {
+            println!("seed {seed}: {}: {}", violation.checker, violation.message);
+        }
         if sweep.runs.is_multiple_of(5_000) {
             let rate = rate(sweep.runs, began);
             println!(

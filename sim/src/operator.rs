@@ -4,7 +4,7 @@ use crate::event::What;
 use crate::network::Host;
 use crate::node::Node;
 use crate::rng::Rng;
-use crate::scenario::{Order, Wish};
+use crate::scenario::{Order, Plan, Wish};
 use crate::world::World;
 use flocker_core::cluster::{Record, TokenRecord};
 use flocker_core::control::Response;
@@ -238,9 +238,23 @@ impl World {
         VecDeque::from([Wanted::Plan(self.again(moved))])
     }
 
-    /// Somebody deploys again what should run already.
+    /// Somebody deploys again what should run already, with what it depends on: a service that waits
+    /// for one that somebody has removed cannot start.
     pub(crate) fn redeploy(&mut self) {
-        let placed = self.placed();
+        let mut placed = self.placed();
+        let plans = &self.scenario.services;
+        let needed = plans.iter().filter(|plan| {
+            let here = |id: &ServiceId| placed.iter().any(|(of, ..)| of == id);
+            let needs_it = |other: &Plan| {
+                let it = other.needs.and_then(|number| plans.get(number));
+                here(&other.id()) && it.is_some_and(|it| it.name == plan.name)
+            };
+            !here(&plan.id()) && plans.iter().any(needs_it)
+        });
+        let missing: Vec<_> = needed
+            .map(|plan| (plan.id(), plan.spec(0, plans), "n1".to_owned()))
+            .collect();
+        placed.extend(missing);
         if !placed.is_empty() {
             let request = self.again(placed);
             self.somebody_wants(VecDeque::from([Wanted::Plan(request)]));

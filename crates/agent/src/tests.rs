@@ -27,7 +27,7 @@ use flocker_types::task::{
     ContainerSpec, CopyVolume, Failure, Peer, Retry, TaskOutcome, VolumeClaim,
 };
 use flocker_types::time::UnixMs;
-use flocker_types::volume::{Role as VolumeRole, StorageKind, VolumeLabel};
+use flocker_types::volume::{Role as VolumeRole, StorageKind, VolumeCopy, VolumeLabel};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,6 +274,23 @@ async fn a_node_that_is_not_the_expected_one_gets_nothing() {
     };
     let failure = a.job(copy_job(wrong, "s1")).await.unwrap_err();
     assert!(failure.message.contains("expected"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_tells_of_the_snapshot_that_it_leaves_before_its_end() {
+    let (mut a, _) = two_nodes().await;
+    a.store.create(&label(1)).await.unwrap();
+    let nobody = Peer {
+        node: NodeId(Uuid::from_u128(9)),
+        address: a.peer.address,
+    };
+    let (job, cancel) = (copy_job(nobody, "s1"), CancellationToken::new());
+    jobs::spawn(a.node.clone(), JobId(1), job, cancel);
+    let has_it = |copy: &VolumeCopy| copy.snapshots.iter().any(|s| s.name == snapshot("s1"));
+    a.wait_for(|event| matches!(event, Event::Volume(copy) if has_it(copy)))
+        .await;
+    a.wait_for(|event| matches!(event, Event::JobDone { result: Err(_), .. }))
+        .await;
 }
 
 type Ends = (

@@ -1,14 +1,15 @@
 //! Preparing a service on a node: room, its image from wherever it is, and its container where its
 //! volumes are here already.
 
-use super::{CHANGE_US_MAX, Running, Stage, Step, failed, image_of, prepared};
+use super::{CHANGE_US_MAX, Running, Stage, Step, failed, wish};
 use crate::engine::Call;
 use crate::network::Host;
 use crate::pool::{passing, pointless};
 use crate::world::World;
 use flocker_core::agent::{Job, JobOutcome};
 use flocker_types::ids::NodeId;
-use flocker_types::task::{ContainerSpec, Peer};
+use flocker_types::task::{ContainerSpec, Peer, Prepared};
+use std::net::Ipv4Addr;
 
 impl World {
     pub(super) fn prepare_step(&mut self, id: NodeId, running: &mut Running) -> Step {
@@ -115,4 +116,20 @@ pub(super) fn name_of(work: &Job) -> &'static str {
         Job::Prune { .. } => "pruning",
         Job::Destroy { .. } => "a deletion",
     }
+}
+
+/// What a container was made from.
+pub(super) fn prepared(work: &Job) -> Prepared {
+    let wish = wish(work).ok();
+    Prepared {
+        image_id: wish.map_or_else(String::new, |(_, container, ..)| image_of(container)),
+        exposed_ports: vec![5432],
+        address: wish.map_or(Ipv4Addr::UNSPECIFIED, |(_, _, address, _)| address),
+    }
+}
+
+/// An image's id is made from its name: a name always means the same image here.
+pub(super) fn image_of(container: &ContainerSpec) -> String {
+    let named = || format!("sha256:{}", container.spec.image);
+    container.image_id.clone().unwrap_or_else(named)
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// Begins a job.
 pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) {
     let runs_container = matches!(job, Job::Run { .. });
+    let sent = volumes_sent(&job);
     tokio::spawn(async move {
         let (progress, watcher) = watch::channel(TaskProgress::default());
         let reporting = tokio::spawn(report(node.clone(), id, watcher));
@@ -38,6 +39,7 @@ pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) 
         drop(reporting.await);
         if let Err(failure) = &result {
             tracing::warn!(job = id.0, %failure, "a job failed");
+            tell_what_is_left(&node, sent).await;
         }
         let event = ShellInput::Event(Event::JobDone { job: id, result });
         // Without a loop there is nobody to tell.
@@ -47,6 +49,28 @@ pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) 
             node.usage_bell.ring();
         }
     });
+}
+
+fn volumes_sent(job: &Job) -> Vec<VolumeId> {
+    match job {
+        Job::Copy { volumes, .. } => volumes.iter().map(|copy| copy.volume).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A copy that did not succeed leaves the snapshots that it took. Control has to know of them, or
+/// nobody would ever delete them.
+async fn tell_what_is_left(node: &Node, volumes: Vec<VolumeId>) {
+    for volume in volumes {
+        match copy_of(node, volume).await {
+            Ok(copy) => drop(
+                node.inputs
+                    .send(ShellInput::Event(Event::Volume(copy)))
+                    .await,
+            ),
+            Err(failure) => tracing::warn!(%volume, %failure, "a volume cannot be looked at"),
+        }
+    }
 }
 
 /// Tells of progress, at most twice a second.

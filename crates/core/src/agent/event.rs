@@ -60,7 +60,8 @@ pub enum Event {
     },
     /// The container engine was away and is back: this is what is there now.
     Containers(Vec<ContainerSeen>),
-    /// A volume's copy on this node changed by other hands than a job's (a stream was received).
+    /// A volume's copy on this node is so now: a stream was received, or a copy job that did not
+    /// succeed may have left its snapshot (this comes before that job's end).
     Volume(VolumeCopy),
     /// It was measured how much the live data of a volume refers to. Says nothing about the copy
     /// otherwise, which may have changed since the measurement began.

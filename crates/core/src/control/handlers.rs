@@ -88,6 +88,8 @@ impl Control {
         if let Some(old) = self.links.agent_up(node, session, facts, self.now) {
             let reason = "the same node has connected again".to_owned();
             self.commands.push(Command::Close(old, reason));
+            // What was being sent on the old connection goes no further, and its end is nobody's news.
+            self.end_logs_of(node);
         }
         if let Some(record) = self.state.nodes.get_mut(&node)
             && record.stream_address != Some(hello.stream_address)

@@ -1,8 +1,10 @@
-//! Containers that end by themselves, and when they are started again.
+//! Containers that end by themselves, and when they are started again; agents that connect again.
 
 use crate::world::{World, database, deployment, node_id, service};
 use flocker_core::agent::Event;
+use flocker_core::control::{self, Request};
 use flocker_types::app::RestartPolicy;
+use flocker_types::link::Follow;
 
 /// Deploys with a policy, then lets the container end `ends` times with this code; returns how often
 /// it ran in all.
@@ -83,4 +85,23 @@ fn a_container_that_went_down_with_its_engine_is_started_again() {
     world.tell(node_id(1), Event::Containers(seen));
     world.settle();
     assert_eq!(world.read("db"), vec![1]);
+}
+
+#[test]
+fn a_log_ends_for_its_reader_when_the_agent_connects_again_before_its_old_connection_is_missed() {
+    let mut world = World::new(1);
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &["n1"]));
+    let request = world.ask(Request::Logs {
+        service: service("db"),
+        tail: None,
+        follow: Follow::No,
+    });
+    let agent = world.nodes[&node_id(1)].agent.as_ref().expect("an agent");
+    let hello = Box::new(agent.hello());
+    world.step_control(control::Event::AgentConnected {
+        session: control::Session(u64::MAX),
+        hello,
+    });
+    let answer = world.replies.remove(&request);
+    assert!(matches!(answer, Some(Err(_))), "{answer:?}");
 }
