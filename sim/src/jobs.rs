@@ -287,7 +287,8 @@ impl World {
         let volume = claim.label.id;
         let node = self.nodes.get_mut(&id).expect("a node");
         let stored = node.pool.existing(volume)?;
-        if stored.live.is_some() && stored.label.epoch == claim.label.epoch {
+        let goes_on = claim.head.is_none() && stored.label.epoch < claim.label.epoch;
+        if stored.live.is_some() && (stored.label.epoch == claim.label.epoch || goes_on) {
             node.pool.set_label(&claim.label)?;
         } else {
             let Some(head) = &claim.head else {

@@ -6,18 +6,14 @@
 use crate::state_store::{
     Commit, Entry, Expect, StateStore, StoreError, StoreTrouble, Transaction, Write,
 };
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
-    TableDefinition,
-};
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod fault_test;
+mod file;
 #[cfg(test)]
 mod power_loss_test;
 
@@ -31,9 +27,6 @@ const REVISION: &str = "revision";
 const FORMAT: &str = "format";
 /// The layout that this code reads and writes.
 const FORMAT_NOW: u64 = 1;
-/// Memory for pages of the file, in bytes.
-const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
-
 /// Control's state in one file.
 #[derive(Debug)]
 pub struct RedbStore {
@@ -85,19 +78,14 @@ impl<E: Into<redb::Error>> From<E> for Problem {
 
 impl RedbStore {
     /// Opens the store at `path`, and makes an empty one where there is no file. The file is
-    /// readable for its owner only and locked until the store is dropped.
+    /// readable for its owner only and locked until the store is dropped. One that is made has
+    /// another name until it is whole: a loss of power leaves a store or no file.
     ///
     /// # Errors
     /// When another process has it open, when the file is something else, damaged or of a newer
     /// version, or when the disk fails.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = || {
-            let database = open_database(path)?;
-            initialise(&database)?;
-            sync_directory(path)?;
-            Ok(database)
-        };
-        match open() {
+        match file::open(path) {
             Ok(database) => Ok(Self {
                 database,
                 path: path.to_owned(),
@@ -172,60 +160,6 @@ impl StateStore for RedbStore {
         self.write(transaction)
             .map_err(|problem| store_error("write", &self.path, problem))
     }
-}
-
-fn open_database(path: &Path) -> Result<Database, Problem> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(Problem::Io)?;
-    let opened = Database::builder()
-        .set_cache_size(CACHE_BYTES_MAX)
-        .create_file(file);
-    opened.map_err(|error| match error {
-        // What redb says of a file that has not its first bytes.
-        DatabaseError::Storage(StorageError::Io(source))
-            if source.kind() == std::io::ErrorKind::InvalidData =>
-        {
-            Problem::NotAStore {
-                detail: source.to_string(),
-            }
-        }
-        other => other.into(),
-    })
-}
-
-/// Makes the tables of a new file, and checks the format of one that exists.
-fn initialise(database: &Database) -> Result<(), Problem> {
-    let mut write = database.begin_write()?;
-    write.set_durability(Durability::Immediate)?;
-    {
-        write.open_table(STATE)?;
-        let mut meta = write.open_table(META)?;
-        let found = meta.get(FORMAT)?.map(|guard| guard.value());
-        match found {
-            Some(FORMAT_NOW) => return Ok(()),
-            Some(found) => return Err(Problem::Format { found }),
-            None => meta.insert(FORMAT, FORMAT_NOW)?,
-        };
-    }
-    write.commit()?;
-    Ok(())
-}
-
-/// Without this a loss of power could take a new file away whole, commits and all.
-fn sync_directory(path: &Path) -> Result<(), Problem> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Problem::Directory)
 }
 
 fn holds(

@@ -56,6 +56,50 @@ fn a_second_opener_is_told_that_the_store_is_in_use() {
     RedbStore::open(&path).unwrap();
 }
 
+/// An attempt that was cut short leaves a part under another name; an empty file is no store either.
+#[test]
+fn a_store_is_made_where_an_attempt_has_left_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.redb");
+    let making = directory.path().join("state.redb.making");
+    std::fs::write(&making, b"a part".repeat(1_000)).unwrap();
+    std::fs::write(&path, b"").unwrap();
+    let mut store = RedbStore::open(&path).unwrap();
+    assert!(!making.exists());
+    store.commit(&put("k", b"v")).unwrap();
+    assert!(refusal(&path).contains("another process has it open"));
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.get("k").unwrap().unwrap().value, b"v");
+}
+
+/// Of several who make it at once one has it, and nothing that it writes is lost.
+#[test]
+fn of_several_who_make_it_at_once_one_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = directory.path().join(format!("{round}.redb"));
+        let begin = std::sync::Barrier::new(8);
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        begin.wait();
+                        RedbStore::open(&path)
+                    })
+                })
+                .collect();
+            makers.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let mut stores: Vec<_> = made.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(stores.len(), 1, "round {round}");
+        stores[0].commit(&put("k", b"v")).unwrap();
+        drop(stores);
+        let store = RedbStore::open(&path).unwrap();
+        assert!(store.get("k").unwrap().is_some(), "round {round}");
+    }
+}
+
 #[test]
 fn only_the_owner_can_read_the_file() {
     let directory = tempfile::tempdir().unwrap();

@@ -70,7 +70,8 @@ pub struct VolumeClaim {
     /// The label that the volume's copy shall carry, with the epoch of this claim.
     pub label: VolumeLabel,
     /// The head that the holder had to have when the epoch began; a replica is promoted at exactly
-    /// this snapshot. None for a volume that was created here.
+    /// this snapshot. None for a volume that was created here, and for a writable copy of an earlier
+    /// epoch that goes on as it is, as the operator said when control's store was made again.
     pub head: Option<SnapshotName>,
 }
 

@@ -172,7 +172,11 @@ pub(super) async fn run(
 async fn claim_volume(node: &Node, claim: &VolumeClaim) -> Result<VolumeCopy, Failure> {
     let id = claim.label.id;
     let copy = super::copy_of(node, id).await?;
-    let held = copy.role == Role::Holder && copy.label.epoch == claim.label.epoch;
+    // Without a head the copy goes on as it is: a person has said, after control's store was lost, that
+    // this one counts, though it is of an earlier epoch.
+    let held = copy.role == Role::Holder
+        && (copy.label.epoch == claim.label.epoch
+            || claim.head.is_none() && copy.label.epoch < claim.label.epoch);
     if held {
         if copy.label != claim.label {
             node.store

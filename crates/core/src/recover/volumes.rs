@@ -197,12 +197,17 @@ impl<'a> Said<'a> {
     }
 
     /// Where the epoch began: as somebody was told, or else the newest snapshot on the holder that was
-    /// taken in an earlier epoch.
+    /// taken in an earlier epoch. None where a writable copy of an earlier epoch was preferred: it goes on
+    /// as it is, with what was written after its newest snapshot.
     fn head(&self, epoch: Epoch, holder: NodeId) -> Option<SnapshotName> {
         if let Some(head) = self.heads.get(&epoch) {
             return Some(head.clone());
         }
-        let snapshots = &self.copies.get(&holder)?.snapshots;
+        let copy = self.copies.get(&holder)?;
+        if copy.role == Role::Holder && copy.label.epoch < epoch {
+            return None;
+        }
+        let snapshots = &copy.snapshots;
         let earlier = |name: &&SnapshotName| {
             numbers(name).is_some_and(|(taken_in, _)| Epoch(taken_in) < epoch)
         };

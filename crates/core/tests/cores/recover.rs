@@ -221,6 +221,50 @@ fn a_missing_holder_is_waited_for_and_nothing_is_guessed() {
     );
 }
 
+/// The operator takes the copy of a node that gave the volume up without having heard of it, and was never
+/// demoted: it goes on in an epoch above all, with what was written there last.
+#[test]
+fn a_writable_copy_of_an_older_epoch_that_is_preferred_goes_on_as_it_is() {
+    let mut world = World::new(3);
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &NODES));
+    world.write("db", 1);
+    let (n1, n2) = (node_id(1), node_id(2));
+    world.begin_move("db", "n2");
+    while world.nodes[&n2].pool.holders().is_empty() {
+        assert!(world.deliver(), "n2 never holds it");
+    }
+    // n1 is told nothing any more. Its container is stopped, its copy still marked as writable.
+    world.kill_agent(n1);
+    world.settle();
+    world.kill_control();
+    world.kill_agent(n2);
+    world.nodes.get_mut(&n2).expect("a node").reboot();
+    world.start_agent(n1);
+    let volume = world.nodes[&n1].pool.holders()[0];
+    let mut evidence = world.evidence(Some(world.stored()));
+    evidence.preferred.insert(volume, n1);
+    let newest = world.stored().volumes[&volume].epoch;
+    let found = recover(&evidence).expect("the operator has said it");
+    let record = &found.state.volumes[&volume];
+    assert_eq!((record.holder, record.epoch), (n1, newest.next()));
+    assert_eq!(record.head, None, "it goes on as it is");
+    world.replace_store(found.state);
+    world.settle();
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &NODES));
+    assert_eq!(runs_on(&world, "db"), Some(1), "{}", world.log.join("\n"));
+    assert_eq!(world.read("db"), vec![1]);
+    // The other comes back, gives way, and moves work again.
+    world.start_agent(n2);
+    world.settle();
+    world.pass_ms(60_000);
+    for target in ["n2", "n3", "n1"] {
+        world.begin_move("db", target);
+        world.settle();
+        assert_eq!(world.read("db"), vec![1], "moved to {target}");
+    }
+    assert_eq!(runs_on(&world, "db"), Some(1));
+}
+
 #[test]
 fn two_holders_of_one_epoch_are_not_guessed() {
     let world = cluster();

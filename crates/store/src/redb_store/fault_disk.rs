@@ -59,9 +59,20 @@ struct Platter {
     countdown: Option<(u64, Fault)>,
     fault: Option<Fault>,
     actions: u64,
+    name: Name,
 }
 
-/// The disk; clones are of the same one.
+/// Whether what is on the disk has the name by which a store is looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Name {
+    #[default]
+    None,
+    /// A process sees it; a loss of power may take it away.
+    Seen,
+    Synced,
+}
+
+/// The disk, with one file on it; clones are of the same one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FaultDisk(Arc<Mutex<Platter>>);
 
@@ -97,6 +108,26 @@ impl FaultDisk {
         self.platter().actions
     }
 
+    /// Whether a process finds the file under its name. Without one it is a file that is being made.
+    pub(super) fn has_name(&self) -> bool {
+        self.platter().name != Name::None
+    }
+
+    /// Gives the file its name.
+    pub(super) fn give_name(&self) -> io::Result<()> {
+        self.act(no_room)?.name = Name::Seen;
+        Ok(())
+    }
+
+    /// Makes the name durable.
+    pub(super) fn sync_name(&self) -> io::Result<()> {
+        let mut platter = self.act(no_sync)?;
+        if platter.name == Name::Seen {
+            platter.name = Name::Synced;
+        }
+        Ok(())
+    }
+
     /// The process ends and another one begins on a disk that works; the machine runs on.
     pub(super) fn restarted(&self) -> Self {
         let platter = self.platter();
@@ -104,6 +135,7 @@ impl FaultDisk {
             synced: platter.synced.clone(),
             seen: platter.seen.clone(),
             pending: platter.pending.clone(),
+            name: platter.name,
             ..Platter::default()
         })))
     }
@@ -119,9 +151,15 @@ impl FaultDisk {
                 Pending::Write(offset, data) => tear(&mut image, at(*offset), data, chance),
             }
         }
+        let name = match platter.name {
+            Name::Seen if chance.below(2) == 0 => Name::None,
+            Name::Seen => Name::Synced,
+            other => other,
+        };
         Self(Arc::new(Mutex::new(Platter {
             synced: image.clone(),
             seen: image,
+            name,
             ..Platter::default()
         })))
     }
@@ -194,10 +232,7 @@ impl StorageBackend for FaultDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.act(|fault| match fault {
-            Fault::PowerLoss | Fault::SyncError => Some(EIO),
-            Fault::NoRoom | Fault::ReadError => None,
-        })?;
+        let mut platter = self.act(no_sync)?;
         platter.synced = platter.seen.clone();
         platter.pending.clear();
         Ok(())
@@ -216,5 +251,12 @@ fn no_room(fault: Fault) -> Option<i32> {
         Fault::PowerLoss => Some(EIO),
         Fault::NoRoom => Some(ENOSPC),
         Fault::ReadError | Fault::SyncError => None,
+    }
+}
+
+fn no_sync(fault: Fault) -> Option<i32> {
+    match fault {
+        Fault::PowerLoss | Fault::SyncError => Some(EIO),
+        Fault::NoRoom | Fault::ReadError => None,
     }
 }

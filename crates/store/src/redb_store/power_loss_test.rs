@@ -3,9 +3,10 @@
 //!
 //! Every moment of a run is tried as the moment of the loss, with several choices of what survived.
 
-use super::{CACHE_BYTES_MAX, RedbStore, initialise};
+use super::RedbStore;
+use super::file::{builder, initialise};
 use crate::state_store::{Commit, StateStore, Transaction, Write};
-use redb::{Database, StorageBackend};
+use redb::StorageBackend;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -88,10 +89,7 @@ impl StorageBackend for RecordingDisk {
 }
 
 fn open(disk: &RecordingDisk) -> RedbStore {
-    let database = Database::builder()
-        .set_cache_size(CACHE_BYTES_MAX)
-        .create_with_backend(disk.clone())
-        .unwrap();
+    let database = builder().create_with_backend(disk.clone()).unwrap();
     initialise(&database).unwrap();
     RedbStore {
         database,

@@ -115,8 +115,12 @@ impl Pool {
             .volumes
             .get_mut(&id)
             .ok_or_else(|| failure("no such volume"))?;
-        let held = volume.live.is_some() && volume.label.epoch == claim.label.epoch;
+        let goes_on = claim.head.is_none() && volume.label.epoch < claim.label.epoch;
+        let held = volume.live.is_some() && (volume.label.epoch == claim.label.epoch || goes_on);
         if !held {
+            if volume.live.is_some() {
+                return Err(failure("it is held here in another epoch"));
+            }
             assert!(
                 volume.label.epoch < claim.label.epoch,
                 "promotion to an old epoch"
