@@ -24,14 +24,14 @@ use std::time::Duration;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 /// Connections of other agents at the same time.
 const CONNECTIONS_MAX: usize = 64;
 /// Of these, those of one agent.
 const CONNECTIONS_PER_NODE_MAX: usize = 16;
-/// A sender may be silent this long.
+/// A sender may be silent this long, and has so long to say what it wants.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Questions on one connection before it must say what it wants.
 const QUESTIONS_MAX: u32 = 1_000;
@@ -74,14 +74,15 @@ pub(crate) async fn serve(listener: TcpListener, node: Node) {
                 continue;
             }
         };
-        let Some(visitor) = door.knock(peer.ip()) else {
-            tracing::debug!(%peer, "too many connections that have not proved who they are");
-            continue;
-        };
+        let visitor = door.receive(peer.ip());
         let places = Arc::clone(&places);
         let (node, config) = (node.clone(), config.clone());
         tokio::spawn(async move {
-            match accept(stream, peer, &config, HANDSHAKE_MS_MAX).await {
+            let accepted = tokio::select! {
+                accepted = accept(stream, peer, &config, HANDSHAKE_MS_MAX) => accepted,
+                () = visitor.pushed_out() => return,
+            };
+            match accepted {
                 Ok((stream, Some(member))) => {
                     let inhabitant = visitor.is(&member.identity);
                     let (Some(_inhabitant), Ok(_place)) = (inhabitant, places.try_acquire()) else {
@@ -122,10 +123,15 @@ async fn converse(
     let mut reader: Reader = FrameReader::new(reader, STALL_LIMIT);
     let mut writer: Writer = FrameWriter::new(writer, STALL_LIMIT);
     for _ in 0..QUESTIONS_MAX {
-        let request = match reader.request().await {
-            Ok(request) => request,
-            Err(error) => {
+        let request = match timeout(STALL_LIMIT, reader.request()).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => {
                 tracing::debug!(%address, error = chain(&error), "no further request");
+                return;
+            }
+            // A byte now and then is no silence, and must not keep a place for ever.
+            Err(_) => {
+                tracing::warn!(%address, "it has not said in time what it wants");
                 return;
             }
         };

@@ -150,10 +150,7 @@ pub(crate) async fn accept_tunnels(listener: TcpListener, shared: Arc<Shared>) {
                     continue;
                 }
             };
-            let Some(visitor) = shared.tunnel_door.knock(peer.ip()) else {
-                tracing::debug!(%peer, "too many tunnels that have not proved whose they are");
-                continue;
-            };
+            let visitor = shared.tunnel_door.receive(peer.ip());
             let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, visitor);
             shared.tasks.spawn(tunnel);
         }
@@ -173,7 +170,11 @@ async fn serve_tunnel(
 ) {
     tune(&stream);
     let config = &shared.tunnels.server;
-    let (stream, member) = match tls::accept(stream, peer, config, TUNNEL_CONNECT_MS_MAX).await {
+    let accepted = tokio::select! {
+        accepted = tls::accept(stream, peer, config, TUNNEL_CONNECT_MS_MAX) => accepted,
+        () = visitor.pushed_out() => return,
+    };
+    let (stream, member) = match accepted {
         Ok((stream, Some(member))) if shared.tunnels.lets_in(&member.identity) => (stream, member),
         Ok(_) => {
             tracing::warn!(%peer, "a tunnel was refused: its peer is no node of this cluster");

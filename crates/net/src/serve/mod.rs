@@ -29,7 +29,7 @@ use tower::{Service, ServiceExt};
 pub struct ServeLimits {
     /// Connections of members at one time; more are closed.
     pub connections_max: usize,
-    /// Who may stand at the door; more are closed.
+    /// Who may stand at the door; for one more, one of those who stand there is closed.
     pub door: DoorLimits,
     /// Of these, connections without a certificate; more are closed. They cannot crowd out members.
     pub strangers_max: usize,
@@ -105,10 +105,7 @@ pub async fn serve_tls<S, B>(
                     continue;
                 }
             };
-            let Some(visitor) = door.knock(peer.ip()) else {
-                tracing::debug!(%peer, "too many connections that have not proved who they are");
-                continue;
-            };
+            let visitor = door.receive(peer.ip());
             let (entrance, service) = (Arc::clone(&entrance), service.clone());
             connections.spawn(async move {
                 entrance.serve_one(stream, peer, visitor, service).await;
@@ -153,6 +150,7 @@ impl Entrance {
         let accepted = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return,
+            () = visitor.pushed_out() => return,
             accepted = tls::accept(stream, peer, &self.tls, limits.handshake_ms_max) => accepted,
         };
         let (stream, certificate) = match accepted {
@@ -175,7 +173,7 @@ impl Entrance {
             return tracing::warn!(%peer, "too many clients of this kind");
         };
         // A stranger stays at the door.
-        let (_inhabitant, _visitor) = match &member {
+        let (_inhabitant, visitor) = match &member {
             Some(member) => match visitor.is(&member.identity) {
                 Some(inhabitant) => (Some(inhabitant), None),
                 None => {
@@ -199,6 +197,7 @@ impl Entrance {
             who = self.until_revoked(member) => {
                 return tracing::warn!(%peer, %who, "a connection ends: its certificate is revoked");
             }
+            () = until_pushed_out(visitor.as_ref()) => return,
             () = self.time_to_end(time_max) => {
                 connection.as_mut().graceful_shutdown();
                 let limit = Duration::from_millis(limits.shutdown_ms_max);
@@ -228,6 +227,14 @@ impl Entrance {
             Some(time_max) => drop(timeout(time_max, self.cancel.cancelled()).await),
             None => self.cancel.cancelled().await,
         }
+    }
+}
+
+/// Waits until a stranger has to make room; for a member for ever.
+async fn until_pushed_out(stranger: Option<&Unproved<Identity>>) {
+    match stranger {
+        Some(stranger) => stranger.pushed_out().await,
+        None => std::future::pending().await,
     }
 }
 

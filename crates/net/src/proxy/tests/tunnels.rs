@@ -5,9 +5,12 @@ use super::super::testing::{
     Container, Namespace, TUNNEL_PORT, TestCluster, TestProxy, ask, inside, node, route, serving,
     soon,
 };
+use super::super::tunnel::TunnelFailure;
 use crate::pki::Role;
+use flocker_types::access::{Revocation, Revoked};
 use flocker_types::link::ToProxy;
 use flocker_types::route::RouteState;
+use flocker_types::time::UnixMs;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -206,5 +209,43 @@ fn whoever_is_no_node_of_the_cluster_gets_no_tunnel() {
             generation: flocker_types::ids::Generation(2),
         };
         b.tell(ControlEvent::Message(gone)).await;
+    });
+}
+
+/// The opening side: the peer is checked when a tunnel is made, and again as long as it is open or kept.
+#[test]
+fn a_peer_that_is_revoked_gets_no_tunnel_and_loses_those_it_has() {
+    let nodes = TwoNodes::new();
+    let own = nodes.cluster.credentials(Role::Node(node(1)));
+    nodes.run(async |_, mut b| {
+        b.apply(route("web", 1, 80, serving(2, B, CONTAINER))).await;
+        let known = own.revocations().clone();
+        let tunnels = super::super::tunnel::Tunnels::new(own).unwrap();
+        let request = super::super::tunnel::Request {
+            service: "web".parse().unwrap(),
+            internal_port: inside(80),
+        };
+        let address = SocketAddr::from((B, TUNNEL_PORT));
+        let open = || soon("an answer", tunnels.opener.open(node(2), address, &request));
+        // By the second one some are kept ready.
+        drop(open().await.unwrap());
+        let mut tunnel = open().await.unwrap();
+        assert_eq!(tunnel.read_u8().await.unwrap(), b'B');
+        known.add(&[Revocation {
+            whom: Revoked::Node(node(2)),
+            until: UnixMs(u64::MAX),
+            by: "root".to_owned(),
+        }]);
+        let end = soon("its end", tunnel.read_u8()).await.unwrap_err();
+        assert_eq!(end.kind(), std::io::ErrorKind::PermissionDenied);
+        for _ in 0..6 {
+            let Err(refusal) = open().await else {
+                panic!("a revoked peer got a tunnel");
+            };
+            let TunnelFailure::Connect(refusal) = refusal else {
+                panic!("{refusal:?}");
+            };
+            assert!(refusal.to_string().contains("revoked"), "{refusal}");
+        }
     });
 }
