@@ -6,7 +6,7 @@
 
 use crate::failure::Failure;
 use flocker_net::client::ApiClient;
-use flocker_net::pki::{Issued, write_secret};
+use flocker_net::pki::{Issued, MemberCertificate, write_secret};
 use flocker_net::tls::{CredentialFiles, Credentials};
 use flocker_types::ids::ClusterId;
 use serde::{Deserialize, Serialize};
@@ -247,6 +247,14 @@ impl Contexts {
                 None => Err(failure),
             }),
         }
+    }
+
+    /// The user's own certificate in a context.
+    pub(crate) fn certificate(&self, name: &str) -> Result<MemberCertificate, Failure> {
+        check_name(name)?;
+        self.config(name)?;
+        let credentials = Credentials::load(&self.place(name), CredentialFiles::USER)?;
+        Ok(credentials.certificate())
     }
 
     /// Puts a new certificate into the place of a context's old one.

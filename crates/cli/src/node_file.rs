@@ -139,10 +139,15 @@ impl StateDir {
         self.0.join("proxy")
     }
 
+    /// Whether this server is no node yet.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.node_file().exists()
+    }
+
     /// Refuses to make a second node of this server.
     pub(crate) fn check_free(&self) -> Result<(), Failure> {
         let path = self.node_file();
-        match path.exists() {
+        match !self.is_free() {
             true => Err(Failure::new("this server is a node already").hint(format!(
                 "{} says of which cluster; choose another --state-dir, or remove {} with \
                      everything in it if that cluster is not wanted any more",

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How long the container engine may take to answer.
 const ENGINE_LIMIT: Duration = Duration::from_secs(3);
+/// Longest answer of it that is read.
+const ENGINE_ANSWER_BYTES_MAX: u64 = 256 << 10;
 /// An address on another network; nothing is ever sent to it.
 const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 
@@ -107,21 +109,32 @@ pub(crate) fn parse_socket(text: &str) -> Result<PathBuf, String> {
 
 /// Whether a container engine answers at this socket.
 pub(crate) fn check_engine(socket: &Path) -> Result<(), Failure> {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(ENGINE_LIMIT))?;
-        stream.set_write_timeout(Some(ENGINE_LIMIT))?;
-        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(4_096).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
     let what = format!("no container engine answers at {}", socket.display());
     let advice = "the agent will wait for it; start Docker, or give its socket by --docker";
-    match ask() {
-        Ok(answer) if answer.starts_with("HTTP/1") && answer.contains(" 200 ") => Ok(()),
-        Ok(_) => Err(Failure::new(what).hint(advice)),
+    match ask_engine(socket, "/_ping") {
+        Ok(_) => Ok(()),
         Err(error) => Err(Failure::because(what, &error).hint(advice)),
+    }
+}
+
+/// What the container engine answers to a GET.
+pub(crate) fn ask_engine(socket: &Path, path: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ENGINE_LIMIT))?;
+    stream.set_write_timeout(Some(ENGINE_LIMIT))?;
+    // HTTP 1.0: the answer ends with the connection, and comes in one piece.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream
+        .take(ENGINE_ANSWER_BYTES_MAX)
+        .read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    match status.starts_with("HTTP/1") && status.contains(" 200 ") {
+        true => Ok(body.to_owned()),
+        false => Err(std::io::Error::other(format!(
+            "the answer to {path} begins with {status:?}"
+        ))),
     }
 }
 

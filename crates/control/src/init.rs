@@ -147,25 +147,18 @@ fn first_records(request: &InitRequest) -> Vec<Change> {
 }
 
 fn check_networks(request: &InitRequest) -> Result<(), InitError> {
-    let span = |network: Network| {
-        // `usable` leaves out the first two addresses and the last one.
-        let (first, count) = network.usable();
-        let base = u32::from(first) - 2;
-        (base, base + (count + 2))
-    };
-    let node = u32::from(request.address);
     let named = [
         (
             format!("the services' network {}", request.service_network),
-            span(request.service_network),
+            request.service_network.span(),
         ),
         (
             format!("the containers' network {}", request.container_network),
-            span(request.container_network),
+            request.container_network.span(),
         ),
         (
             format!("the node's own address {}", request.address),
-            (node, node),
+            (request.address, request.address),
         ),
     ];
     for (index, (first, (first_start, first_end))) in named.iter().enumerate() {

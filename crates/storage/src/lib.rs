@@ -20,6 +20,7 @@ mod receive_process;
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
 pub mod stream;
+mod survey;
 #[cfg(any(test, feature = "test-pools"))]
 pub mod test_pools;
 mod volume_locks;
@@ -28,6 +29,7 @@ pub mod zfs;
 
 pub use btrfs::BtrfsStore;
 pub use pool::{Pool, PoolSpec};
+pub use survey::{PoolProblem, PoolSurvey, survey};
 
 pub use volume_store::{SendStream, StorageError, StorageErrorKind, StorageOperation, VolumeStore};
 pub use zfs::ZfsStore;

@@ -5,15 +5,18 @@
 mod agent;
 mod audit;
 mod check;
+mod completions;
 mod context;
 mod control;
 mod control_backup;
 mod deploy;
+mod doctor;
 mod events;
 pub(crate) mod flocker_deploy;
 mod init;
 mod join;
 mod logs;
+mod manual;
 mod move_service;
 mod node;
 mod operation;
@@ -117,11 +120,14 @@ pub(crate) enum Command {
     Context(context::ContextCommand),
     Sandbox(sandbox::Sandbox),
     Recover(recover::Recover),
+    Doctor(doctor::Doctor),
     // The roles.
     Control(control::Control),
     Agent(agent::Agent),
     Proxy(proxy::Proxy),
     Version(version::Version),
+    Completions(completions::Completions),
+    Manual(manual::Manual),
 }
 
 /// Runs a command.
@@ -147,10 +153,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Context(command) => command.run(global),
         Command::Sandbox(command) => wait_for(command.run()),
         Command::Recover(command) => wait_for(command.run()),
+        Command::Doctor(command) => wait_for(command.run(global)),
         Command::Control(command) => command.run(global),
         Command::Agent(command) => command.run(),
         Command::Proxy(command) => command.run(),
         Command::Version(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Manual(command) => command.run(),
     }
 }
 

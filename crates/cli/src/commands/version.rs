@@ -5,9 +5,18 @@ use crate::failure::Failure;
 use crate::output;
 use clap::Args;
 
-/// Print the version of this program
+/// What this program was built from.
+const BUILD: [(&str, &str); 5] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    ("commit", env!("FLOCKER_COMMIT")),
+    ("compiler", env!("FLOCKER_COMPILER")),
+    ("target", env!("FLOCKER_TARGET")),
+    ("profile", env!("FLOCKER_PROFILE")),
+];
+
+/// Print the version of this program, and what it was built from
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  flocker version")]
+#[command(after_help = "Examples:\n  flocker version\n  flocker version --json")]
 pub(crate) struct Version {
     #[command(flatten)]
     format: Format,
@@ -16,10 +25,12 @@ pub(crate) struct Version {
 impl Version {
     /// Says which program this is.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let version = env!("CARGO_PKG_VERSION");
         if self.format.json {
-            return output::json(&serde_json::json!({ "version": version }));
+            let build = BUILD.map(|(name, value)| (name.to_owned(), value.into()));
+            return output::json(&serde_json::Map::from_iter(build));
         }
-        output::data(&format!("flocker {version}"))
+        let [(_, version), rest @ ..] = BUILD;
+        let lines = rest.map(|(name, value)| format!("{name:<9} {value}"));
+        output::data(&format!("flocker {version}\n{}", lines.join("\n")))
     }
 }

@@ -3,7 +3,7 @@
 mod cluster;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use support::User;
@@ -218,7 +218,17 @@ fn a_role_on_a_server_that_is_no_node_says_what_to_do() {
 fn the_version_is_the_packages() {
     let user = User::new();
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(user.run(&["version"]).ok(), format!("flocker {version}\n"));
+    let build = user.run(&["version"]).ok();
+    let mut lines = build.lines();
+    assert_eq!(lines.next(), Some(format!("flocker {version}").as_str()));
+    let facts: Vec<&str> = lines
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(
+        facts,
+        ["commit", "compiler", "target", "profile"],
+        "{build}"
+    );
     assert_eq!(
         user.run(&["--version"]).ok(),
         format!("flocker {version}\n")
@@ -226,6 +236,51 @@ fn the_version_is_the_packages() {
     let json = user.run(&["version", "--json"]).ok();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["version"], version);
+}
+
+#[test]
+fn a_server_that_is_no_node_is_looked_at_and_not_changed() {
+    let user = User::new();
+    let ran = user.run(&["doctor", "--json", "--state-dir", "/nonexistent/flocker"]);
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let areas: BTreeSet<&str> = findings
+        .iter()
+        .filter_map(|finding| finding["area"].as_str())
+        .collect();
+    let wanted = [
+        "address", "clock", "disk", "engine", "networks", "pool", "ports", "system",
+    ];
+    assert_eq!(areas, wanted.into(), "{}", ran.text());
+    let bad = findings.iter().filter(|finding| finding["state"] == "bad");
+    assert_eq!(
+        ran.code,
+        Some(if bad.count() == 0 { 0 } else { 1 }),
+        "{}",
+        ran.text()
+    );
+    for finding in findings.iter().filter(|finding| finding["state"] != "well") {
+        assert!(
+            finding["hint"].is_string(),
+            "{finding} does not say how to mend it"
+        );
+    }
+    assert!(!std::path::Path::new("/nonexistent").exists());
+}
+
+#[test]
+fn a_damaged_node_is_told_apart_from_none() {
+    let user = User::new();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("node.toml"), "cluster = 1\n").unwrap();
+    let state_dir = directory.path().to_str().unwrap();
+    let ran = user.run(&["doctor", "--state-dir", state_dir]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("BAD      node"), "{}", ran.text());
+    assert!(
+        ran.stdout.contains("node.toml cannot be used"),
+        "{}",
+        ran.text()
+    );
 }
 
 #[test]

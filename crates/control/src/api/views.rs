@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use flocker_core::control::{Request, Response};
 use flocker_types::api::{ApiError, ClusterView, ErrorCode, OperationView};
 use flocker_types::ids::{ClusterId, OperationId};
+use flocker_types::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Version {
     pub version: String,
     /// The cluster that it controls.
     pub cluster: ClusterId,
+    /// Its clock.
+    pub now: UnixMs,
 }
 
 /// `GET /v1/status`: everything at one moment. Answers 200 with a [`ClusterView`].
@@ -124,5 +127,6 @@ pub(super) async fn version(State(api): State<Arc<Api>>) -> Json<Version> {
     Json(Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: api.facts.cluster,
+        now: wall_clock(),
     })
 }

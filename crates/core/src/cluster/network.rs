@@ -25,6 +25,12 @@ pub struct ParseNetworkError(String);
 pub struct NetworkFull(pub Network);
 
 impl Network {
+    /// Its first and its last address, those included that are not given out.
+    pub fn span(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let host_mask = u32::MAX >> self.prefix_bits;
+        (self.base, Ipv4Addr::from(u32::from(self.base) | host_mask))
+    }
+
     /// First address that may be given out (the network's own and the first one, a gateway's, are
     /// not), and how many there are.
     pub fn usable(&self) -> (Ipv4Addr, u32) {

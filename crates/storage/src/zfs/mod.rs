@@ -8,6 +8,7 @@ mod lineage;
 mod operations;
 mod reception;
 mod send;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,8 @@ pub(crate) mod fuzzing {
         super::datasets::outputs(text);
     }
 }
+
+pub(crate) use survey::survey;
 
 type Outcome<T> = Result<T, StorageErrorKind>;
 
