@@ -265,8 +265,8 @@ impl World {
                     node.pool.existing(*volume)?.copy(),
                 ]))
             }
-            Job::Prune { volume, keep } => {
-                let gone = node.pool.prune(*volume, keep)?;
+            Job::Prune { volume, delete } => {
+                let gone = node.pool.prune(*volume, delete)?;
                 let copy = node.pool.existing(*volume)?.copy();
                 self.checks
                     .pruned(now, id, *volume, &gone, &self.nodes, &self.control.store);

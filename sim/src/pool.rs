@@ -382,13 +382,13 @@ impl Pool {
     pub(crate) fn prune(
         &mut self,
         id: VolumeId,
-        keep: &[SnapshotName],
+        delete: &[SnapshotName],
     ) -> Outcome<Vec<SnapshotName>> {
         self.existing(id)?;
         self.may(StorageCall::Prune)?;
         let volume = self.existing(id)?;
         let stays = |snapshot: &StoredSnapshot| {
-            snapshot.name.as_str().starts_with("tail-") || keep.contains(&snapshot.name)
+            snapshot.name.as_str().starts_with("tail-") || !delete.contains(&snapshot.name)
         };
         let gone = volume.snapshots.iter().filter(|snapshot| !stays(snapshot));
         let gone = gone.map(|snapshot| snapshot.name.clone()).collect();

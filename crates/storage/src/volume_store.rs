@@ -105,8 +105,8 @@ pub trait VolumeStore: Send + Sync + 'static {
     /// Replaces the label (same id); for a new size, sets the quota too. Refuses a lower epoch.
     async fn set_label(&self, label: &VolumeLabel) -> Result<(), StorageError>;
 
-    /// Deletes snapshots that are not in `keep`. Tails are always kept.
-    async fn prune(&self, volume: VolumeId, keep: &[SnapshotName]) -> Result<(), StorageError>;
+    /// Deletes these snapshots; those that are not there are no error. Tails are always kept.
+    async fn prune(&self, volume: VolumeId, delete: &[SnapshotName]) -> Result<(), StorageError>;
 
     /// Deletes the copy with all its snapshots.
     async fn destroy(&self, volume: VolumeId) -> Result<(), StorageError>;

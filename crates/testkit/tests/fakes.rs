@@ -255,7 +255,8 @@ async fn a_volume_moves_between_fake_pools() {
         one.read_snapshot(volume(), &tail, "a"),
         Some(b"late".to_vec())
     );
-    one.prune(volume(), &[]).await.unwrap();
+    let delete = [s1.clone(), s2.clone(), tail.clone()];
+    one.prune(volume(), &delete).await.unwrap();
     let kept = one.get(volume()).await.unwrap().unwrap().snapshots;
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].name, tail);

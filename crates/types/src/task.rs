@@ -127,12 +127,13 @@ pub enum Work {
         /// The snapshot at which the new holder began.
         head: SnapshotName,
     },
-    /// Delete the snapshots of a volume that are not in `keep`. Never touches the data itself.
+    /// Delete these snapshots of a volume. It names what goes, not what stays: whatever is made while
+    /// this is on its way is not touched, and neither is the data itself.
     Prune {
         /// The volume.
         volume: VolumeId,
-        /// What stays.
-        keep: Vec<SnapshotName>,
+        /// What goes, as far as it is there.
+        delete: Vec<SnapshotName>,
     },
     /// Delete this node's copy of a volume, snapshots included. Only a person asks for this.
     Destroy {

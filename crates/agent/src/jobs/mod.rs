@@ -180,9 +180,9 @@ async fn on_volumes(
                 .map_err(storage_failure)?;
             present(node, volume).await
         }
-        Job::Prune { volume, keep } => {
+        Job::Prune { volume, delete } => {
             node.store
-                .prune(volume, &keep)
+                .prune(volume, &delete)
                 .await
                 .map_err(storage_failure)?;
             present(node, volume).await

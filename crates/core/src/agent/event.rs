@@ -257,8 +257,8 @@ pub enum Job {
     Prune {
         /// The volume.
         volume: VolumeId,
-        /// What stays.
-        keep: Vec<SnapshotName>,
+        /// What goes, as far as it is there.
+        delete: Vec<SnapshotName>,
     },
     /// `VolumeStore::destroy`.
     Destroy {

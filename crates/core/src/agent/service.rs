@@ -1,10 +1,11 @@
 //! One service on this node: from what the container does and what the directive wants to the next
 //! job, and when a container that ended is started again.
 
+mod news;
+
 use super::fingerprint::fingerprint;
-use super::{Agent, Command, ContainerRunSeen, Job, JobId, JobOutcome, Owner};
+use super::{Agent, Command, ContainerRunSeen, Job, JobId, Owner};
 use crate::mutant::{Mutant, planted};
-use flocker_types::app::RestartPolicy;
 use flocker_types::ids::{Generation, ServiceId};
 use flocker_types::task::{
     ContainerSpec, ContainerState, Directive, Failure, Prepared, Retry, VolumeClaim, Want,
@@ -15,8 +16,6 @@ use flocker_types::time::Monotonic;
 const RESTART_DELAY_MS: u64 = 100;
 /// Longest such wait, in milliseconds.
 const RESTART_DELAY_MAX_MS: u64 = 60_000;
-/// A container that ran this long has recovered: the next wait is short again, in milliseconds.
-const RECOVERED_AFTER_MS: u64 = 10_000;
 /// A container whose start failed for a reason that may pass is tried again after this, in
 /// milliseconds.
 const RETRY_DELAY_MS: u64 = 1_000;
@@ -38,6 +37,8 @@ pub(super) struct Service {
     job: Option<(JobId, Doing)>,
     pub(super) doubt: Doubt,
     heard: Heard,
+    /// What the start that is under way makes.
+    starting: Option<Starting>,
     /// Starts in a row that ended soon, or did not succeed: they make the waits longer.
     restarts: u32,
     /// Starts since the last directive that were made because the container had failed.
@@ -63,6 +64,9 @@ pub(super) enum Doubt {
     None,
     /// A container may have been made.
     MayExist,
+    /// It was said to have ended. That may be late news of a run before: whoever needs it to be at rest
+    /// stops it.
+    SaidEnded,
     /// It may run, or be about to: only a stop that succeeded tells.
     MayRun,
 }
@@ -75,6 +79,15 @@ enum Heard {
     Ended,
     /// The start is being repeated to find out: it does nothing to a container that runs.
     Asking,
+}
+
+/// A container from the moment its start begins: the engine may speak of it before the start is over,
+/// and the directive may ask for another by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Starting {
+    fingerprint: String,
+    /// It was said to be ready.
+    ready: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +108,7 @@ impl Default for Service {
             job: None,
             doubt: Doubt::None,
             heard: Heard::Nothing,
+            starting: None,
             restarts: 0,
             retries: 0,
             run_began: None,
@@ -116,7 +130,7 @@ impl Service {
 
     /// Whether it has to be stopped to be at rest.
     fn may_run(&self) -> bool {
-        self.runs() || self.doubt == Doubt::MayRun
+        self.runs() || self.doubt >= Doubt::SaidEnded
     }
 
     pub(super) fn may_exist(&self) -> bool {
@@ -198,11 +212,13 @@ impl Agent {
             service: id.clone(),
             container: Box::new(container.clone()),
             address,
-            fingerprint,
+            fingerprint: fingerprint.clone(),
             volumes: volumes.to_vec(),
         };
         if let Some(service) = self.services.get_mut(id) {
             service.start_at = None;
+            let ready = false;
+            service.starting = Some(Starting { fingerprint, ready });
             if service.heard == Heard::Asking {
                 return self.begin_for(id, Doing::Run, job);
             }
@@ -296,169 +312,6 @@ impl Agent {
         if let Some(generation) = self.services.get(id).map(|service| service.acted_on) {
             self.set_state(id, generation, state);
         }
-    }
-
-    pub(super) fn container_ready(&mut self, id: &ServiceId) {
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        if let Some(container) = &mut service.container {
-            container.ready = true;
-        }
-        // The next drive settles it, unless a job is under way whose end does.
-    }
-
-    pub(super) fn container_unhealthy(&mut self, id: &ServiceId, message: String) {
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        if let Some(container) = &mut service.container {
-            container.ready = false;
-        }
-        if service.runs() {
-            self.change_state(id, ContainerState::Unhealthy { message });
-        }
-    }
-
-    pub(super) fn container_exited(&mut self, id: &ServiceId, code: i64) {
-        if planted(Mutant::ExitIgnored) {
-            return;
-        }
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        let stopping = matches!(service.job, Some((_, Doing::Stop)));
-        let starting = matches!(service.job, Some((_, Doing::Run)));
-        if starting && service.heard != Heard::Asking {
-            service.heard = Heard::Ended;
-            return;
-        }
-        if let Some(container) = &mut service.container {
-            container.run = ContainerRunSeen::Exited { code: Some(code) };
-            container.ready = false;
-        }
-        if !stopping {
-            self.ended(id, code);
-        }
-    }
-
-    /// A container ended by itself: by its policy it is started again, after a while, or not.
-    pub(super) fn ended(&mut self, id: &ServiceId, code: i64) {
-        let policy = match self.ledger.directives.get(id).map(|d| &d.want) {
-            Some(Want::Run { container, .. }) => container.spec.restart,
-            // Whoever wanted it to end looks at it when its job is done.
-            _ => return,
-        };
-        let now = self.now.monotonic;
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        let recovered = service
-            .run_began
-            .is_some_and(|began| now.since_ms(began) >= RECOVERED_AFTER_MS);
-        if recovered {
-            service.restarts = 0;
-        }
-        let again = match policy {
-            RestartPolicy::Never => false,
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure { retries_max } => {
-                code != 0 && retries_max.is_none_or(|max| service.retries < max)
-            }
-        };
-        service.start_at = again.then(|| now.plus_ms(backoff_ms(service.restarts)));
-        service.restarts = service.restarts.saturating_add(1);
-        service.retries = service.retries.saturating_add(1);
-        self.change_state(
-            id,
-            ContainerState::Stopped {
-                exit_code: Some(code),
-                stop_ms: None,
-            },
-        );
-    }
-
-    pub(super) fn service_job_done(&mut self, id: &ServiceId, result: Result<JobOutcome, Failure>) {
-        let now = self.now.monotonic;
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        let doing = service.job.take().map(|(_, doing)| doing);
-        let heard = std::mem::replace(&mut service.heard, Heard::Nothing);
-        match result {
-            Ok(JobOutcome::Running { prepared, .. }) => {
-                let fingerprint = self.wanted_fingerprint(id).unwrap_or_default();
-                self.note_start(id);
-                let Some(service) = self.services.get_mut(id) else {
-                    return;
-                };
-                // The container may have become ready, or ended, before this news came.
-                let (run, ready) = match service.container.take() {
-                    Some(seen) if seen.ready => (ContainerRunSeen::Running, true),
-                    Some(Container {
-                        run: run @ ContainerRunSeen::Exited { .. },
-                        ..
-                    }) => (run, false),
-                    _ => (ContainerRunSeen::Running, false),
-                };
-                service.doubt = Doubt::None;
-                if heard == Heard::Ended {
-                    service.heard = Heard::Asking;
-                }
-                service.container = Some(Container {
-                    fingerprint,
-                    prepared,
-                    run,
-                    ready,
-                });
-            }
-            Ok(JobOutcome::Stopped { code }) => {
-                service.doubt = service.doubt.min(Doubt::MayExist);
-                service.stop_ms = service.stop_began.take().map(|began| now.since_ms(began));
-                if let Some(container) = &mut service.container {
-                    container.run = ContainerRunSeen::Exited { code };
-                    container.ready = false;
-                }
-            }
-            Ok(_) if doing == Some(Doing::Remove) => {
-                service.container = None;
-                service.doubt = Doubt::None;
-            }
-            Ok(_) => {}
-            Err(failure) => self.service_job_failed(id, doing, failure),
-        }
-    }
-
-    fn note_start(&mut self, id: &ServiceId) {
-        if let Some(generation) = self.services.get(id).map(|service| service.acted_on) {
-            self.ledger.started_under.insert(id.clone(), generation);
-            self.ledger_changed = true;
-        }
-    }
-
-    fn wanted_fingerprint(&self, id: &ServiceId) -> Option<String> {
-        match &self.ledger.directives.get(id)?.want {
-            Want::Run { container, .. } => Some(fingerprint(container)),
-            Want::Stopped | Want::Absent => None,
-        }
-    }
-
-    /// Tried again, each time after a longer while: a start only when that may help, a stop and a
-    /// removal always, because there is no other way.
-    fn service_job_failed(&mut self, id: &ServiceId, doing: Option<Doing>, failure: Failure) {
-        let now = self.now.monotonic;
-        let Some(service) = self.services.get_mut(id) else {
-            return;
-        };
-        let at = now.plus_ms(RETRY_DELAY_MS.max(backoff_ms(service.restarts)));
-        service.restarts = service.restarts.saturating_add(1);
-        if doing == Some(Doing::Run) {
-            service.doubt = Doubt::MayRun;
-            service.start_at = (failure.retry == Retry::MayHelp).then_some(at);
-        } else {
-            service.retry_at = Some(at);
-        }
-        self.change_state(id, ContainerState::Failed(failure));
     }
 
     /// A container was made ready to start.

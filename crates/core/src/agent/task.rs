@@ -153,7 +153,7 @@ impl Agent {
                     head,
                 })
             }
-            Work::Prune { volume, keep } => Ok(Job::Prune { volume, keep }),
+            Work::Prune { volume, delete } => Ok(Job::Prune { volume, delete }),
             Work::Destroy { volume, epoch } => {
                 self.must_not_write(volume)?;
                 if self

@@ -111,16 +111,9 @@ fn chore(volume: &VolumeRecord, node: NodeId, copy: &CopyRecord, due: bool) -> O
         });
     }
     let keep = needed_snapshots(volume, node);
-    let superfluous = copy.snapshots.iter().any(|name| !keep.contains(name));
-    superfluous.then(|| Work::Prune {
-        volume: id,
-        keep: copy
-            .snapshots
-            .iter()
-            .filter(|name| keep.contains(*name))
-            .cloned()
-            .collect(),
-    })
+    let superfluous = copy.snapshots.iter().filter(|name| !keep.contains(*name));
+    let delete: Vec<SnapshotName> = superfluous.cloned().collect();
+    (!delete.is_empty()).then_some(Work::Prune { volume: id, delete })
 }
 
 /// At which snapshot the copy of a node that holds a volume no more becomes a replica: where its

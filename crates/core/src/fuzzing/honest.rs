@@ -55,9 +55,9 @@ impl World {
                     self.copy_is(node, copy);
                 }
             }
-            Work::Prune { volume, keep } => {
+            Work::Prune { volume, delete } => {
                 if let Some(mut copy) = self.copies.get(&(node, *volume)).cloned() {
-                    copy.snapshots.retain(|one| keep.contains(&one.name));
+                    copy.snapshots.retain(|one| !delete.contains(&one.name));
                     self.copy_is(node, copy);
                 }
             }

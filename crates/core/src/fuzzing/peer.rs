@@ -227,7 +227,7 @@ impl Node {
             },
             4 => Work::Prune {
                 volume: names.volume(input),
-                keep: input.some(|input| names.snapshot(input)),
+                delete: input.some(|input| names.snapshot(input)),
             },
             _ => Work::Destroy {
                 volume: names.volume(input),

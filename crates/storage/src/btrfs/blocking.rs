@@ -344,12 +344,12 @@ impl Operations {
     pub(super) fn prune(
         &self,
         volume: VolumeId,
-        keep: &[SnapshotName],
+        delete: &[SnapshotName],
     ) -> Result<(), StorageErrorKind> {
         let (copy, mut stored) = self.existing(volume)?;
         let before = stored.snapshots.len();
         stored.snapshots.retain(|snapshot| {
-            label_file::is_tail(&snapshot.name) || keep.contains(&snapshot.name)
+            label_file::is_tail(&snapshot.name) || !delete.contains(&snapshot.name)
         });
         if stored.snapshots.len() != before {
             copy.write(&stored, Flush::Label)?;

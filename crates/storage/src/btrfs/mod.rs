@@ -299,9 +299,9 @@ impl VolumeStore for BtrfsStore {
         self.run(StorageOperation::SetLabel, volume, work).await
     }
 
-    async fn prune(&self, volume: VolumeId, keep: &[SnapshotName]) -> Result<(), StorageError> {
-        let keep = keep.to_vec();
-        let work = move |operations: &Operations| operations.prune(volume, &keep);
+    async fn prune(&self, volume: VolumeId, delete: &[SnapshotName]) -> Result<(), StorageError> {
+        let delete = delete.to_vec();
+        let work = move |operations: &Operations| operations.prune(volume, &delete);
         self.run(StorageOperation::Prune, volume, work).await
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn snapshots_are_idempotent_and_ordered(maker: &dyn PoolMaker) 
     Ok(())
 }
 
-pub(super) async fn prune_keeps_what_it_is_told(maker: &dyn PoolMaker) -> CaseResult {
+pub(super) async fn prune_deletes_what_it_is_told(maker: &dyn PoolMaker) -> CaseResult {
     let node = maker.make(256).await?;
     let label = new_label();
     node.store.create(&label).await?;
@@ -89,8 +89,8 @@ pub(super) async fn prune_keeps_what_it_is_told(maker: &dyn PoolMaker) -> CaseRe
         node.store.snapshot(label.id, &snapshot(name)).await?;
     }
     for _ in 0..2 {
-        let keep = [snapshot("s2"), snapshot("never-was")];
-        node.store.prune(label.id, &keep).await?;
+        let delete = [snapshot("s1"), snapshot("s3"), snapshot("never-was")];
+        node.store.prune(label.id, &delete).await?;
         assert_eq!(snapshots(&*node.store, label.id).await?, ["s2"]);
     }
     let reopened = maker.reopen(&node).await?;

@@ -86,7 +86,8 @@ pub(super) async fn demote_keeps_writes_as_a_tail(maker: &dyn PoolMaker) -> Case
     files::change(&live, 1)?;
     target.store.snapshot(label.id, &snapshot("s2")).await?;
     transfer(&target, &source, &next, Some(&s1), &snapshot("s2")).await?;
-    source.store.prune(label.id, &[snapshot("s2")]).await?;
+    let delete = [s1.clone(), tail.clone()];
+    source.store.prune(label.id, &delete).await?;
     assert_eq!(
         snapshots(&*source.store, label.id).await?,
         ["tail-e1", "s2"]

@@ -84,7 +84,7 @@ macro_rules! cases {
 
 cases! {
     cases_basic: an_empty_pool_lists_nothing, create_is_idempotent, labels_come_back_whole,
-        snapshots_are_idempotent_and_ordered, prune_keeps_what_it_is_told,
+        snapshots_are_idempotent_and_ordered, prune_deletes_what_it_is_told,
         destroy_deletes_everything, sizes_are_enforced, usage_follows_what_is_written,
         used_bytes_are_those_of_the_live_data;
     cases_transfer: a_full_stream_makes_a_replica, moving_back_sends_a_delta,

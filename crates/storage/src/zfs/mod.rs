@@ -226,9 +226,9 @@ impl VolumeStore for ZfsStore {
         self.run(StorageOperation::SetLabel, volume, work).await
     }
 
-    async fn prune(&self, volume: VolumeId, keep: &[SnapshotName]) -> Result<(), StorageError> {
-        let keep = keep.to_vec();
-        let work = async move |operations: Arc<Operations>| operations.prune(volume, &keep).await;
+    async fn prune(&self, volume: VolumeId, delete: &[SnapshotName]) -> Result<(), StorageError> {
+        let delete = delete.to_vec();
+        let work = async move |operations: Arc<Operations>| operations.prune(volume, &delete).await;
         self.run(StorageOperation::Prune, volume, work).await
     }
 

@@ -363,12 +363,12 @@ impl Operations {
 
     /// Forgets snapshots, then deletes them. One that something set aside builds on, or that is being
     /// sent, stays on the pool, unlisted.
-    pub(super) async fn prune(&self, volume: VolumeId, keep: &[SnapshotName]) -> Outcome<()> {
+    pub(super) async fn prune(&self, volume: VolumeId, delete: &[SnapshotName]) -> Outcome<()> {
         let mut stored = self.existing(volume).await?;
         let (kept, dropped): (Vec<_>, Vec<_>) = stored
             .snapshots
             .drain(..)
-            .partition(|s| label_file::is_tail(&s.name) || keep.contains(&s.name));
+            .partition(|s| label_file::is_tail(&s.name) || !delete.contains(&s.name));
         stored.snapshots = kept;
         if dropped.is_empty() {
             return Ok(());

@@ -293,11 +293,11 @@ impl VolumeStore for FakeVolumeStore {
         .await
     }
 
-    async fn prune(&self, volume: VolumeId, keep: &[SnapshotName]) -> Result<(), StorageError> {
+    async fn prune(&self, volume: VolumeId, delete: &[SnapshotName]) -> Result<(), StorageError> {
         self.run(StorageCall::Prune, Some(volume), |state| {
             let copy = state.copy(volume)?;
             copy.snapshots
-                .retain(|(one, _)| is_tail(&one.name) || keep.contains(&one.name));
+                .retain(|(one, _)| is_tail(&one.name) || !delete.contains(&one.name));
             Ok(())
         })
         .await

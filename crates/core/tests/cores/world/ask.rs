@@ -1,6 +1,6 @@
 //! What tests ask of the world, and what they see in it.
 
-use super::{World, service};
+use super::{Parcel, World, service};
 use flocker_core::control::{Event, Request, RequestId, Response};
 use flocker_types::api::{ApiError, DeployRequest, MoveRequest, PlanRequest, RemoveRequest};
 use flocker_types::ids::{NodeId, OperationId, ServiceId};
@@ -64,6 +64,17 @@ impl World {
         let session = self.sessions.iter().find(|(_, of)| **of == node);
         let session = *session.expect("its agent is connected").0;
         self.step_control(Event::AgentMessage { session, message });
+    }
+
+    /// Takes the first parcel of this kind off the way, to be late.
+    pub(crate) fn hold_back(&mut self, wanted: impl Fn(&Parcel) -> bool) -> Option<Parcel> {
+        let at = self.queue.iter().position(wanted)?;
+        self.queue.remove(at)
+    }
+
+    /// What was held back arrives next.
+    pub(crate) fn release(&mut self, parcel: Parcel) {
+        self.queue.push_front(parcel);
     }
 
     fn started(&mut self, number: u64) -> Vec<OperationId> {

@@ -10,7 +10,7 @@ mod node;
 mod recovery;
 mod transfer;
 
-pub(crate) use node::Node;
+pub(crate) use node::{JobParcel, Node};
 
 use flocker_core::cluster::{Change, Key, MetaRecord, NodeRecord, Record, State};
 use flocker_core::control::{Command, Control, Event, Output, Response, Session};

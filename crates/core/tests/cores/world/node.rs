@@ -247,6 +247,11 @@ impl Node {
         }
     }
 
+    /// Somebody takes a container away.
+    pub(crate) fn remove_container(&mut self, service: &ServiceId) {
+        self.containers.remove(service);
+    }
+
     /// A container ends by itself.
     pub(crate) fn crash_container(&mut self, service: &ServiceId, code: i64) {
         let container = self.containers.get_mut(service).expect("a container");
@@ -407,13 +412,15 @@ fn on_pool(node: &mut Node, work: Job) -> Result<JobOutcome, Failure> {
             stored.label.epoch = epoch;
             Ok(JobOutcome::Volumes(vec![stored.copy()]))
         }
-        Job::Prune { volume, keep } => {
+        Job::Prune { volume, delete } => {
             let stored = node
                 .pool
                 .volumes
                 .get_mut(&volume)
                 .ok_or_else(|| failure("no volume"))?;
-            stored.snapshots.retain(|(name, _, _)| keep.contains(name));
+            stored
+                .snapshots
+                .retain(|(name, _, _)| !delete.contains(name));
             Ok(JobOutcome::Volumes(vec![stored.copy()]))
         }
         Job::Destroy { volume } => {

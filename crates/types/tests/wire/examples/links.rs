@@ -215,7 +215,7 @@ fn work() -> Vec<Work> {
         },
         Work::Prune {
             volume: volume_id(),
-            keep: vec![snapshot(2)],
+            delete: vec![snapshot(2)],
         },
         Work::Destroy {
             volume: volume_id(),

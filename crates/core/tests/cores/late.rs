@@ -1,0 +1,169 @@
+//! What comes later than it should, or sooner: an old order, the engine's news.
+
+use crate::world::{JobParcel, Parcel, World, database, deployment, node_id, service};
+use flocker_core::agent::{Event, Job};
+use flocker_types::ids::{Generation, NodeId};
+use flocker_types::link::ToAgent;
+use flocker_types::operation::OperationStatus;
+use flocker_types::task::{ContainerState, Directive, Want};
+
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+fn world_with_database() -> World {
+    let mut world = World::new(3);
+    world.deploy(&deployment(&[(database("db", 5432), "n1")], &NODES));
+    world.write("db", 1);
+    world
+}
+
+/// The node of a job that deletes old snapshots, where the service does not run.
+fn prunes_replica(world: &World, parcel: &Parcel) -> Option<NodeId> {
+    match parcel {
+        Parcel::Job(node, job) if matches!(job.work, Job::Prune { .. }) => {
+            Some(*node).filter(|node| world.runs_on("db") != Some(*node))
+        }
+        _ => None,
+    }
+}
+
+/// Moves the service round until a replica's old snapshots are about to be deleted, and holds that back.
+fn held_prune() -> (World, Parcel, NodeId, u64) {
+    let mut world = world_with_database();
+    for (record, target) in (2..20).zip(["n3", "n1", "n2"].into_iter().cycle()) {
+        world.write("db", record);
+        world.begin_move("db", target);
+        loop {
+            let runs_on = world.runs_on("db");
+            let held = world.hold_back(
+                |parcel| matches!(parcel, Parcel::Job(node, job) if matches!(job.work, Job::Prune { .. }) && runs_on != Some(*node)),
+            );
+            if let Some(parcel) = held {
+                let node = prunes_replica(&world, &parcel).expect("it prunes a replica");
+                world.settle();
+                return (world, parcel, node, record);
+            }
+            if !world.deliver() {
+                break;
+            }
+        }
+    }
+    panic!("nothing is ever pruned on a replica");
+}
+
+#[test]
+fn a_late_deletion_of_old_snapshots_spares_what_was_received_since() {
+    for steps in 0..200 {
+        let (mut world, parcel, target, last) = held_prune();
+        let name = format!("n{}", target.0.as_u128());
+        world.write("db", last + 1);
+        let operation = world.begin_move("db", &name)[0];
+        let ended_before = (0..steps).any(|_| !world.deliver());
+        world.release(parcel);
+        world.settle();
+        world.pass_ms(5_000);
+        assert_eq!(
+            world.operation(operation).status,
+            OperationStatus::Succeeded,
+            "late by {steps} messages"
+        );
+        assert_eq!(world.runs_on("db"), Some(target));
+        assert_eq!(world.read("db").last(), Some(&(last + 1)));
+        if ended_before {
+            return;
+        }
+    }
+    panic!("the move takes more than 200 messages");
+}
+
+fn is_run(parcel: &Parcel) -> bool {
+    matches!(
+        parcel,
+        Parcel::Job(
+            _,
+            JobParcel {
+                work: Job::Run { .. },
+                ..
+            }
+        )
+    )
+}
+
+#[test]
+fn a_container_that_is_ready_before_its_start_is_over_counts_as_ready() {
+    let mut world = world_with_database();
+    let (n1, db) = (node_id(1), service("db"));
+    world.kill_agent(n1);
+    world.nodes.get_mut(&n1).unwrap().remove_container(&db);
+    world.start_agent(n1);
+    let run = loop {
+        match world.hold_back(is_run) {
+            Some(run) => break run,
+            None => assert!(world.deliver(), "it is not started again"),
+        }
+    };
+    // The engine is quicker than the job's own end, and says it once.
+    world.tell(n1, Event::Ready { service: db });
+    world.release(run);
+    assert!(world.deliver());
+    world.hold_back(
+        |parcel| matches!(parcel, Parcel::Tell(_, _, event) if matches!(**event, Event::Ready { .. })),
+    );
+    world.settle();
+    let hello = world.nodes[&n1].agent.as_ref().unwrap().hello();
+    assert!(
+        matches!(hello.services[0].state, ContainerState::Running { .. }),
+        "{:?}",
+        hello.services
+    );
+}
+
+#[test]
+fn a_container_is_known_as_what_its_start_began_with() {
+    let mut world = world_with_database();
+    let (n1, db) = (node_id(1), service("db"));
+    world.kill_agent(n1);
+    world.nodes.get_mut(&n1).unwrap().remove_container(&db);
+    world.start_agent(n1);
+    let mut directive: Directive = world.nodes[&n1].ledger.directives[&db].clone();
+    let run = loop {
+        match world.hold_back(is_run) {
+            Some(run) => break run,
+            None => assert!(world.deliver(), "it is not started again"),
+        }
+    };
+    // While it is started control wants another.
+    directive.generation = Generation(directive.generation.0 + 100);
+    if let Want::Run { container, .. } = &mut directive.want {
+        container.spec.image = "postgres:16".to_owned();
+    }
+    world.tell(n1, Event::Control(ToAgent::Directive(directive)));
+    world.release(run);
+    world.settle();
+    let node = &world.nodes[&n1];
+    let known = node.agent.as_ref().unwrap().memory().containers;
+    assert_eq!(known[0].fingerprint, node.seen()[0].fingerprint);
+    assert_eq!(node.running(), [db]);
+}
+
+#[test]
+fn late_news_of_a_containers_end_does_not_pass_for_a_stop() {
+    let mut world = world_with_database();
+    let db = service("db");
+    // It runs; the news is of the run before.
+    world.tell(
+        node_id(1),
+        Event::Exited {
+            service: db,
+            code: 0,
+        },
+    );
+    let operation = world.begin_move("db", "n2")[0];
+    world.settle();
+    world.pass_ms(5_000);
+    assert_eq!(
+        world.operation(operation).status,
+        OperationStatus::Succeeded
+    );
+    assert_eq!(world.runs_on("db"), Some(node_id(2)));
+    assert_eq!(world.read("db"), vec![1]);
+}
