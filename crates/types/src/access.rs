@@ -5,13 +5,16 @@
 
 use crate::ids::{ClusterId, NodeId};
 use crate::time::UnixMs;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 /// What a user may do. Each may do everything that the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
     /// Look at everything, change nothing.
@@ -57,7 +60,7 @@ impl FromStr for UserRole {
 }
 
 /// A user: what control keeps of one, and an entry of the answer to `GET /v1/users`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserRecord {
     /// The name.
     pub name: String,
@@ -76,7 +79,9 @@ pub struct UserRecord {
 }
 
 /// Whose certificates are revoked, or which one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Revoked {
     /// A node's.
@@ -98,7 +103,7 @@ impl fmt::Display for Revoked {
 }
 
 /// Every certificate of somebody that was issued up to a moment is worth nothing. Later ones are good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revocation {
     /// Whose, or which.
     pub whom: Revoked,
@@ -115,7 +120,7 @@ pub const REVOCATION_KEPT_MS: u64 = 800 * 24 * 60 * 60 * 1_000;
 pub const REVOCATIONS_MAX: usize = 10_000;
 
 /// `POST /v1/revocations`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RevokeRequest {
     /// All certificates of a node, named by name, address or id.
@@ -127,14 +132,14 @@ pub enum RevokeRequest {
 }
 
 /// `POST /v1/nodes/renew`: nodes are to take new keys and certificates now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RenewNodesRequest {
     /// Which: a name, address or id; every connected one when absent.
     pub node: Option<String>,
 }
 
 /// `POST /v1/users`: lets a user in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddUserRequest {
     /// The name.
     pub name: String,
@@ -145,14 +150,14 @@ pub struct AddUserRequest {
 }
 
 /// `POST /v1/certificates/renew`: a new certificate for whoever shows the present one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RenewRequest {
     /// Certificate signing request (PEM) for a new key.
     pub certificate_request: String,
 }
 
 /// A new certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateResponse {
     /// The cluster.
     pub cluster: ClusterId,
@@ -163,7 +168,7 @@ pub struct CertificateResponse {
 }
 
 /// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
     /// Grows by one with each request.
     pub sequence: u64,
@@ -197,7 +202,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditAnswer {
     /// It was begun; control stopped before it had an answer.
@@ -222,7 +227,7 @@ impl fmt::Display for AuditAnswer {
 }
 
 /// Answer to `GET /v1/audit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditView {
     /// The newest that were asked for, oldest first.
     pub records: Vec<AuditRecord>,
@@ -231,7 +236,7 @@ pub struct AuditView {
 }
 
 /// A certificate, in the answer to `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateView {
     /// Whose, in words.
     pub whose: String,
@@ -244,7 +249,7 @@ pub struct CertificateView {
 }
 
 /// What control tells agents and proxies about certificates, beside their other messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "about")]
 pub enum AccessNotice {
     /// These are revoked. What was revoked before stays so, named or not.

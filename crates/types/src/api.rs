@@ -11,11 +11,12 @@ use crate::plan::Plan;
 use crate::task::{ContainerState, TaskProgress};
 use crate::time::UnixMs;
 use crate::volume::{PoolUsage, Role, StorageKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// A refusal: what is wrong and how to go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// For programs.
@@ -27,7 +28,7 @@ pub struct ApiError {
 }
 
 /// Kinds of refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request makes no sense (HTTP 400).
@@ -45,7 +46,7 @@ pub enum ErrorCode {
 }
 
 /// What a person wants to be so: `POST /v1/plan`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanRequest {
     /// The services.
     pub application: Application,
@@ -54,14 +55,14 @@ pub struct PlanRequest {
 }
 
 /// `POST /v1/deploy`: the plan that was shown, to be executed as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployRequest {
     /// The plan.
     pub plan: Plan,
 }
 
 /// `POST /v1/services/move`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MoveRequest {
     /// What to move.
     pub service: ServiceId,
@@ -70,14 +71,14 @@ pub struct MoveRequest {
 }
 
 /// `POST /v1/services/remove`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoveRequest {
     /// What to stop. Its volumes stay.
     pub service: ServiceId,
 }
 
 /// `POST /v1/volumes/remove`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoveVolumeRequest {
     /// The volume to delete, on every node.
     pub volume: VolumeId,
@@ -86,21 +87,21 @@ pub struct RemoveVolumeRequest {
 }
 
 /// `POST /v1/volumes/restore`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestoreVolumeRequest {
     /// The volume whose deletion is taken back.
     pub volume: VolumeId,
 }
 
 /// Answer to what starts operations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Started {
     /// The operations, in the order of the plan's steps.
     pub operations: Vec<OperationId>,
 }
 
 /// `GET /v1/status`: everything that a person may want to see, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
     /// The cluster.
     pub cluster: ClusterId,
@@ -120,7 +121,7 @@ pub struct ClusterView {
 }
 
 /// A node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Its id.
     pub id: NodeId,
@@ -141,7 +142,7 @@ pub struct NodeView {
 }
 
 /// Whether something is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "since")]
 pub enum LinkView {
     /// It is, since then.
@@ -153,7 +154,7 @@ pub enum LinkView {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {
     /// Its id.
     pub id: ServiceId,
@@ -174,7 +175,7 @@ pub struct ServiceView {
 }
 
 /// A volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeView {
     /// Its identity.
     pub id: VolumeId,
@@ -197,7 +198,7 @@ pub struct VolumeView {
 }
 
 /// A copy of a volume on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyView {
     /// The node.
     pub node: NodeName,
@@ -214,7 +215,7 @@ pub struct CopyView {
 }
 
 /// An operation and its present progress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationView {
     /// The operation.
     #[serde(flatten)]
@@ -228,7 +229,7 @@ pub struct OperationView {
 }
 
 /// `GET /v1/events`: something that happened. Server-sent events, one JSON object each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRecord {
     /// Grows by one with each event.
     pub sequence: u64,
@@ -245,7 +246,7 @@ pub struct EventRecord {
 }
 
 /// A line of a container's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// `stdout` or `stderr`.
     pub stream: LogStream,
@@ -254,7 +255,7 @@ pub struct LogLine {
 }
 
 /// Which of a container's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
     /// Standard output.
@@ -264,7 +265,7 @@ pub enum LogStream {
 }
 
 /// `POST /v1/tokens`: a token with which one server may join.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenRequest {
     /// How long it shall be good, in milliseconds.
     pub valid_ms: u64,
@@ -275,7 +276,7 @@ pub struct TokenRequest {
 }
 
 /// The token, shown once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenResponse {
     /// What to give to `flocker join --token`.
     pub token: String,
@@ -284,7 +285,7 @@ pub struct TokenResponse {
 }
 
 /// `POST /v1/join`: the one request that needs no certificate, only a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinRequest {
     /// The token's secret part.
     pub token: String,
@@ -297,7 +298,7 @@ pub struct JoinRequest {
 }
 
 /// What a new node gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinResponse {
     /// The cluster.
     pub cluster: ClusterId,

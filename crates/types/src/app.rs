@@ -6,6 +6,7 @@
 use crate::container::{ContainerOptions, is_default};
 use crate::ids::{ApplicationName, ServiceId, ServiceName, VolumeName};
 use crate::secret::SecretText;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ pub const PAUSE_BUDGET_DEFAULT_MS: u64 = 2_000;
 pub const STOP_GRACE_DEFAULT_MS: u64 = 10_000;
 
 /// Everything that one application's manifests say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Application {
     /// Its name; services and volumes are unique within it.
     pub name: ApplicationName,
@@ -26,7 +27,7 @@ pub struct Application {
 
 /// One service: a container and how it is reached. Where it runs is not part of it: see
 /// [`Placement`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceSpec {
     /// Image reference, with an explicit tag or digest.
     pub image: String,
@@ -129,7 +130,9 @@ impl ServiceSpec {
 }
 
 /// A container port and the port at which every node answers for it. TCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct PortMapping {
     /// The port inside the container.
     pub internal: u16,
@@ -138,7 +141,7 @@ pub struct PortMapping {
 }
 
 /// A name in a container for another service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// The name in the container's hosts file and in the link variables.
     pub alias: String,
@@ -147,7 +150,7 @@ pub struct Link {
 }
 
 /// How a manifest names the other end of a link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkTarget {
     /// Compose: a service of the same application, at its own ports. Sets no variables.
@@ -163,7 +166,7 @@ pub enum LinkTarget {
 }
 
 /// A volume in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeMount {
     /// The volume's name in its application.
     pub volume: VolumeName,
@@ -178,7 +181,7 @@ pub struct VolumeMount {
 }
 
 /// What happens when a container exits by itself. Carried out by the agent, not by Docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartPolicy {
     /// It stays stopped (until the node reboots or somebody deploys again).
@@ -194,7 +197,7 @@ pub enum RestartPolicy {
 }
 
 /// A command that tells whether the service works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheck {
     /// As Docker takes it: `["CMD", ...]`, `["CMD-SHELL", "..."]` or `["NONE"]`.
     pub test: Vec<String>,
@@ -212,7 +215,7 @@ pub struct HealthCheck {
 }
 
 /// How far a dependency must have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DependencyCondition {
     /// Its container runs.
@@ -223,7 +226,7 @@ pub enum DependencyCondition {
 
 /// Where services are to run, as a manifest says it. Nodes are named as the manifest does: by
 /// name or by address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct Placement {
     /// Node of each service that is placed.
     pub services: BTreeMap<ServiceName, String>,

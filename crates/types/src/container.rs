@@ -4,11 +4,12 @@
 //! Part of [`crate::app::ServiceSpec`]. Values are valid: whoever makes one has checked them.
 
 use crate::secret::SecretText;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The engine's options for a container. The default is what the engine does by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(default)]
 pub struct ContainerOptions {
     /// Replaces the image's entry point when present; an empty list takes it away.
@@ -119,7 +120,7 @@ impl ContainerOptions {
 }
 
 /// Limits of memory, processors and processes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(default)]
 pub struct Resources {
     /// Processors that may be used, in thousand-millionths of one.
@@ -158,7 +159,7 @@ pub struct Resources {
 }
 
 /// Kernel namespaces that are shared; the container's own where absent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(default)]
 pub struct Namespaces {
     /// Shared memory: `host`, `private`, `shareable` or `none`.
@@ -179,7 +180,7 @@ pub struct Namespaces {
 }
 
 /// A directory or file of the node in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BindMount {
     /// Absolute path on the node.
     pub source: String,
@@ -197,7 +198,7 @@ pub struct BindMount {
 }
 
 /// A device of the node in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// Path on the node.
     pub source: String,
@@ -208,7 +209,7 @@ pub struct Device {
 }
 
 /// A file that travels with its service: a config or a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileMount {
     /// Absolute path in the container.
     pub target: String,
@@ -225,7 +226,7 @@ pub struct FileMount {
 }
 
 /// A limit of the kernel for each process; -1 means none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ulimit {
     /// What counts, unless the process asks for more.
     pub soft: i64,
@@ -234,7 +235,7 @@ pub struct Ulimit {
 }
 
 /// How a container's log is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logging {
     /// The engine's log driver.
     pub driver: String,

@@ -3,6 +3,7 @@
 //! Names that people choose are validated where they enter; generated ids are UUIDs. The core makes
 //! ids from the randomness that the shell hands it, never on its own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -52,7 +53,7 @@ fn check_name(kind: &'static str, name: &str) -> Result<(), InvalidName> {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -130,7 +131,9 @@ impl Default for ApplicationName {
 
 /// A service within the whole cluster. Shown as `name`, or `application/name` outside the
 /// default application; [`FromStr`] reads both.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceId {
     /// The application it belongs to.
@@ -180,7 +183,7 @@ macro_rules! uuid_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
         )]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
@@ -230,7 +233,9 @@ uuid_type!(
 
 /// One piece of work that control gave to one agent: the operation and a number within it.
 /// Giving the same task twice does the work once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct TaskId {
     /// The operation that the task serves.
     pub operation: OperationId,
@@ -246,7 +251,18 @@ impl fmt::Display for TaskId {
 
 /// Grows with every change of a volume's holder. The higher epoch is the true one.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Default,
 )]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
@@ -272,7 +288,18 @@ impl fmt::Display for Epoch {
 /// Orders instructions about one subject (a service on a node, a route). Taken from one counter
 /// of the whole cluster, so it never goes back; a receiver ignores an older one.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Default,
 )]
 #[serde(transparent)]
 pub struct Generation(pub u64);

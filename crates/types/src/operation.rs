@@ -5,12 +5,13 @@ use crate::ids::{Epoch, NodeId, OperationId, ServiceId, SnapshotName, VolumeId};
 use crate::task::Failure;
 use crate::time::UnixMs;
 use crate::volume::Checksum;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What an operation is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// A service that does not run shall run. Its volumes, if it has any from before, come along.
@@ -35,7 +36,9 @@ impl fmt::Display for OperationKind {
 }
 
 /// The phases of the design's section 6, in order. An operation skips those that it has no need of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Waits for the services that it depends on.
@@ -94,7 +97,7 @@ impl fmt::Display for Phase {
 }
 
 /// An operation, whole: what it is to do, how far it is, and what happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
     /// Its id.
     pub id: OperationId,
@@ -135,7 +138,7 @@ pub struct Operation {
 }
 
 /// A volume within an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationVolume {
     /// Which.
     pub id: VolumeId,
@@ -148,7 +151,7 @@ pub struct OperationVolume {
 }
 
 /// A head that source and target agree on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProvedHead {
     /// The snapshot.
     pub snapshot: SnapshotName,
@@ -157,7 +160,7 @@ pub struct ProvedHead {
 }
 
 /// Whether an operation goes on, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum OperationStatus {
     /// It goes on.
@@ -181,7 +184,7 @@ pub enum OperationStatus {
 }
 
 /// One round of copying.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
     /// Bytes of volume data.
     pub bytes: u64,
@@ -196,7 +199,7 @@ pub struct Round {
 }
 
 /// What control expects of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
     /// Time to stop the container.
     pub stop_ms: u64,
@@ -216,7 +219,7 @@ impl Prediction {
 }
 
 /// Clients that waited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct HeldConnections {
     /// How many.
     pub connections: u32,

@@ -3,10 +3,11 @@
 use crate::app::ServiceSpec;
 use crate::ids::{Epoch, Generation, NodeId, NodeName, ServiceId, VolumeId, VolumeName};
 use crate::operation::{OperationKind, Prediction};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A plan: immutable, with every choice made. Executing it decides nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The state of the cluster that it was made from. If that has moved on where it matters, the
     /// plan is refused instead of executed.
@@ -20,7 +21,7 @@ pub struct Plan {
 }
 
 /// What happens to one service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStep {
     /// The service.
     pub service: ServiceId,
@@ -49,7 +50,7 @@ pub struct PlanStep {
 }
 
 /// A volume in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedVolume {
     /// Its name in its application.
     pub name: VolumeName,

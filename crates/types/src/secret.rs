@@ -4,11 +4,12 @@
 //! the manifest to control, into control's store, to the agent and its files. Answers for people carry it
 //! sealed (only the control that sealed it can read that) or not at all.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A text that is not to be seen.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretText {
     /// The text itself.

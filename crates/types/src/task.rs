@@ -9,11 +9,12 @@ use crate::app::ServiceSpec;
 use crate::ids::{Epoch, Generation, NodeId, ServiceId, SnapshotName, TaskId, VolumeId};
 use crate::time::UnixMs;
 use crate::volume::{Checksum, VolumeLabel};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// In which state a service shall be on the receiving node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directive {
     /// The service.
     pub service: ServiceId,
@@ -24,7 +25,7 @@ pub struct Directive {
 }
 
 /// A service's wanted state on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[expect(
     clippy::large_enum_variant,
@@ -46,7 +47,7 @@ pub enum Want {
 
 /// A container with everything decided: what control alone knows (addresses of other services) is
 /// filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerSpec {
     /// The service as its manifest describes it.
     pub spec: ServiceSpec,
@@ -65,7 +66,7 @@ pub struct ContainerSpec {
 }
 
 /// A volume that a service may write on this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeClaim {
     /// The label that the volume's copy shall carry, with the epoch of this claim.
     pub label: VolumeLabel,
@@ -76,7 +77,7 @@ pub struct VolumeClaim {
 }
 
 /// One finite piece of work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Its id; giving it again changes nothing.
     pub id: TaskId,
@@ -87,7 +88,7 @@ pub struct Task {
 }
 
 /// What a task does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[expect(
     clippy::large_enum_variant,
@@ -145,7 +146,7 @@ pub enum Work {
 }
 
 /// A volume that a node shall receive, and from whom alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IncomingVolume {
     /// The label of the copy to be, with the source's epoch.
     pub label: VolumeLabel,
@@ -156,7 +157,7 @@ pub struct IncomingVolume {
 }
 
 /// One volume of a copy task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyVolume {
     /// The volume.
     pub volume: VolumeId,
@@ -170,7 +171,7 @@ pub struct CopyVolume {
 }
 
 /// Another node, as reached for volume streams and images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its identity, checked in its certificate.
     pub node: NodeId,
@@ -179,7 +180,7 @@ pub struct Peer {
 }
 
 /// How far a running task is. Sent at most twice a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct TaskProgress {
     /// Bytes of volume data sent so far, before compression.
     pub bytes_done: u64,
@@ -188,7 +189,7 @@ pub struct TaskProgress {
 }
 
 /// How a task ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskReport {
     /// The task.
     pub id: TaskId,
@@ -197,7 +198,7 @@ pub struct TaskReport {
 }
 
 /// What a successful task has to say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum TaskOutcome {
     /// Nothing more than that it is done.
@@ -212,7 +213,7 @@ pub enum TaskOutcome {
 }
 
 /// A container that is ready to start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Prepared {
     /// Docker's id of the image that it will run.
     pub image_id: String,
@@ -223,7 +224,7 @@ pub struct Prepared {
 }
 
 /// One volume's part of a copy, as the source saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CopiedVolume {
     /// The volume.
     pub volume: VolumeId,
@@ -242,7 +243,7 @@ pub struct CopiedVolume {
 }
 
 /// Why something could not be done, for people and for the core.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// What went wrong, in one sentence with its cause.
@@ -252,7 +253,7 @@ pub struct Failure {
 }
 
 /// Whether trying again can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// The cause may pass by itself (a network error, a busy engine).
@@ -262,7 +263,7 @@ pub enum Retry {
 }
 
 /// What a service's container does on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// The service.
     pub service: ServiceId,
@@ -273,7 +274,7 @@ pub struct ServiceStatus {
 }
 
 /// A container's state as its agent sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum ContainerState {
     /// There is no container.

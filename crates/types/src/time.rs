@@ -1,11 +1,23 @@
 //! Time as the core sees it: handed in with every event, never read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since some fixed start of the process that counts them (a monotonic clock).
 /// Only differences mean anything, and only within one process.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Default,
 )]
 #[serde(transparent)]
 pub struct Monotonic(pub u64);
@@ -26,7 +38,18 @@ impl Monotonic {
 /// Wall-clock milliseconds since 1970-01-01 UTC. For people and for records; nothing that must be
 /// right depends on it.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Default,
 )]
 #[serde(transparent)]
 pub struct UnixMs(pub u64);

@@ -5,13 +5,14 @@ use crate::ids::{
     ApplicationName, ClusterId, Epoch, ServiceId, SnapshotName, VolumeId, VolumeName,
 };
 use crate::time::UnixMs;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 
 /// What a node keeps beside a volume's data, so that the data can be understood without control
 /// (invariant *data-outlives-control*).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeLabel {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
@@ -30,7 +31,7 @@ pub struct VolumeLabel {
 }
 
 /// Who used a volume, so that the store can be rebuilt from the nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceDescription {
     /// The service.
     pub id: ServiceId,
@@ -42,7 +43,7 @@ pub struct ServiceDescription {
 }
 
 /// What a copy of a volume is on one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Writable here; at most one in the cluster for each volume (invariant *one-writer*).
@@ -61,7 +62,7 @@ impl fmt::Display for Role {
 }
 
 /// A complete, read-only point in a volume's life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// Its name: the same on every node that has it.
     pub name: SnapshotName,
@@ -72,7 +73,7 @@ pub struct Snapshot {
 }
 
 /// One copy of a volume as found on a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeCopy {
     /// The label beside the data.
     pub label: VolumeLabel,
@@ -93,7 +94,7 @@ impl VolumeCopy {
 
 /// BLAKE3 of a whole volume stream, 32 bytes as 64 hexadecimal digits. Source and target compute
 /// it on their own; equality proves that the target received what the source sent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Checksum(pub String);
 
@@ -104,7 +105,7 @@ impl fmt::Display for Checksum {
 }
 
 /// What a pool has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolUsage {
     /// All of it, in bytes; for an image-file pool, as large as it may grow.
     pub size_bytes: u64,
@@ -113,7 +114,9 @@ pub struct PoolUsage {
 }
 
 /// The storage of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageKind {
     /// A btrfs filesystem, or an image file with one.

@@ -31,6 +31,7 @@
 //! | `GET /v1/audit?who=NAME&since=MS&until=MS&limit=N` | admin | | `AuditView` |
 //! | `GET /v1/backup` | admin | | a [`Backup`](crate::Backup), line by line |
 //! | `GET /v1/health`, `GET /v1/version` | viewer, node | | [`Health`], [`Version`] |
+//! | `GET /v1/openapi.json` | viewer, node | | all this, as OpenAPI 3.1 |
 //! | `POST /v1/link/agent`, `POST /v1/link/proxy` | node | messages, one a line | messages, one a line |
 
 mod access;
@@ -39,6 +40,7 @@ mod expiry;
 mod extract;
 mod issue;
 mod join;
+mod openapi;
 mod orders;
 pub(crate) mod recovering;
 mod refusal;
@@ -64,7 +66,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use extract::Node;
-use flocker_net::link::{self, AGENT_PATH, LinkLimits, PROXY_PATH};
+use flocker_net::link::{self, LinkLimits};
 use flocker_net::pki::{Authority, Sealer};
 use flocker_net::tls::Credentials;
 use flocker_types::access::UserRole;
@@ -160,16 +162,17 @@ impl Api {
     }
 }
 
+/// Who may, method and path, and what answers.
 type Route = (Rule, &'static str, MethodRouter<Arc<Api>>);
 
-fn looks(who: Who, path: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
+fn looks(who: Who, route: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
     let effect = Effect::Looks;
-    (Rule { who, effect }, path, handler)
+    (Rule { who, effect }, route, handler)
 }
 
-fn changes(who: Who, path: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
+fn changes(who: Who, route: &'static str, handler: MethodRouter<Arc<Api>>) -> Route {
     let effect = Effect::Changes;
-    (Rule { who, effect }, path, handler)
+    (Rule { who, effect }, route, handler)
 }
 
 /// Every route, with who may use it.
@@ -178,48 +181,70 @@ fn routes() -> Vec<Route> {
     let viewer = Who::User(UserRole::Viewer);
     let operator = Who::User(UserRole::Operator);
     let admin = Who::User(UserRole::Admin);
-    let logs = "/v1/services/{application}/{name}/logs";
+    let logs = "GET /v1/services/{application}/{name}/logs";
     vec![
-        looks(viewer, "/v1/plan", post(orders::plan).layer(plans)),
-        changes(operator, "/v1/deploy", post(orders::deploy).layer(plans)),
-        changes(operator, "/v1/services/move", post(orders::move_service)),
+        looks(viewer, "POST /v1/plan", post(orders::plan).layer(plans)),
         changes(
             operator,
-            "/v1/services/remove",
+            "POST /v1/deploy",
+            post(orders::deploy).layer(plans),
+        ),
+        changes(
+            operator,
+            "POST /v1/services/move",
+            post(orders::move_service),
+        ),
+        changes(
+            operator,
+            "POST /v1/services/remove",
             post(orders::remove_service),
         ),
-        changes(admin, "/v1/volumes/remove", post(orders::remove_volume)),
+        changes(
+            admin,
+            "POST /v1/volumes/remove",
+            post(orders::remove_volume),
+        ),
         changes(
             operator,
-            "/v1/volumes/restore",
+            "POST /v1/volumes/restore",
             post(orders::restore_volume),
         ),
-        looks(viewer, "/v1/status", get(views::status)),
-        looks(viewer, "/v1/operations/{id}", get(views::operation)),
-        looks(viewer, "/v1/operations/{id}/end", get(views::operation_end)),
-        looks(viewer, "/v1/events", get(streams::events)),
+        looks(viewer, "GET /v1/status", get(views::status)),
+        looks(viewer, "GET /v1/operations/{id}", get(views::operation)),
+        looks(
+            viewer,
+            "GET /v1/operations/{id}/end",
+            get(views::operation_end),
+        ),
+        looks(viewer, "GET /v1/events", get(streams::events)),
         looks(viewer, logs, get(streams::logs)),
-        looks(Who::Member, "/v1/health", get(views::health)),
-        looks(Who::Member, "/v1/version", get(views::version)),
-        changes(admin, "/v1/tokens", post(join::make_token)),
-        changes(Who::Anybody, "/v1/join", post(join::join)),
-        looks(admin, "/v1/users", get(issue::users)),
-        changes(admin, "/v1/users", post(issue::add_user)),
-        changes(admin, "/v1/revocations", post(issue::revoke)),
-        changes(admin, "/v1/nodes/renew", post(issue::renew_nodes)),
-        changes(Who::Member, "/v1/certificates/renew", post(issue::renew)),
-        looks(admin, "/v1/audit", get(audit::audit)),
+        looks(Who::Member, "GET /v1/health", get(views::health)),
+        looks(Who::Member, "GET /v1/version", get(views::version)),
+        changes(admin, "POST /v1/tokens", post(join::make_token)),
+        changes(Who::Anybody, "POST /v1/join", post(join::join)),
+        looks(admin, "GET /v1/users", get(issue::users)),
+        changes(admin, "POST /v1/users", post(issue::add_user)),
+        changes(admin, "POST /v1/revocations", post(issue::revoke)),
+        changes(admin, "POST /v1/nodes/renew", post(issue::renew_nodes)),
+        changes(
+            Who::Member,
+            "POST /v1/certificates/renew",
+            post(issue::renew),
+        ),
+        looks(admin, "GET /v1/audit", get(audit::audit)),
         // It changes nothing, but takes every secret away: that is written down.
-        changes(admin, "/v1/backup", get(views::backup)),
-        looks(Who::Node, AGENT_PATH, post(agent_link)),
-        looks(Who::Node, PROXY_PATH, post(proxy_link)),
+        changes(admin, "GET /v1/backup", get(views::backup)),
+        looks(Who::Member, "GET /v1/openapi.json", get(openapi::describe)),
+        looks(Who::Node, "POST /v1/link/agent", post(agent_link)),
+        looks(Who::Node, "POST /v1/link/proxy", post(proxy_link)),
     ]
 }
 
 /// The whole API.
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let mut router = Router::new();
-    for (rule, path, handler) in routes() {
+    for (rule, route, handler) in routes() {
+        let (_, path) = route.split_once(' ').unwrap_or_default();
         router = router.route(path, access::gated(&api, rule, handler));
     }
     router

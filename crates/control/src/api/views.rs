@@ -12,6 +12,7 @@ use flocker_core::control::{Request, Response};
 use flocker_types::api::{ApiError, ClusterView, ErrorCode, OperationView};
 use flocker_types::ids::{ClusterId, OperationId};
 use flocker_types::time::UnixMs;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +21,14 @@ use std::time::Duration;
 const HEALTH_MS_MAX: u64 = 2_000;
 
 /// `GET /v1/health`: control answers, and its loop goes round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// Always `ok`; otherwise the answer is 503.
     pub status: String,
 }
 
 /// `GET /v1/version`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// Of control.
     pub version: String,
