@@ -13,7 +13,7 @@ use flocker_core::agent::{
     Agent, Command, ContainerRunSeen, Event, Job, JobId, Ledger, Output, Start,
 };
 use flocker_types::api::{LogLine, LogStream};
-use flocker_types::ids::{Epoch, NodeId, ServiceId, VolumeId};
+use flocker_types::ids::{Epoch, NodeId, NodeName, ServiceId, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, Follow};
 use flocker_types::task::Failure;
 use flocker_types::volume::{StorageKind, VolumeLabel};
@@ -83,7 +83,7 @@ impl World {
         let hello = AgentHello {
             cluster: node.cluster,
             node: id,
-            name: None,
+            name: NodeName::new(node.name.clone()).ok(),
             boot: node.boot,
             version: "sim".to_owned(),
             stream_address: (node.address, 4524).into(),

@@ -33,13 +33,23 @@ pub fn hunt(mutant: Mutant, first_seed: u64, seeds_max: u64) -> Hunt {
     };
     for seed in first_seed..first_seed + seeds_max {
         hunt.seeds += 1;
-        if let Some(violation) = run(draw(seed), Story::Silent).violation {
+        if let Some(violation) = run(draw(seed), Story::Silent).violation
+            && shows_nothing_without(mutant, seed)
+        {
             hunt.caught = Some((seed, violation));
             break;
         }
     }
     plant(None);
     hunt
+}
+
+/// What a seed shows without the bug is not the bug's.
+fn shows_nothing_without(mutant: Mutant, seed: u64) -> bool {
+    plant(None);
+    let sound = run(draw(seed), Story::Silent).violation.is_none();
+    plant(Some(mutant));
+    sound
 }
 
 /// Every bug, on so many threads; `each` hears of every one when its hunt has ended.

@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// A container writes by itself about this often, in microseconds.
 const WRITES_EVERY_US: u64 = 1_500_000;
 
+/// Where a node's proxy is reached by the others.
+pub(crate) const TUNNEL_PORT: u16 = 4525;
+
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {

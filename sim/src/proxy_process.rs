@@ -72,7 +72,7 @@ impl World {
             cluster: node.cluster,
             node: id,
             version: "sim".to_owned(),
-            tunnel: (node.address, 4525).into(),
+            tunnel: (node.address, crate::node::TUNNEL_PORT).into(),
         };
         self.send(link, Direction::Up, Wire::Proxy(hello));
     }

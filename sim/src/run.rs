@@ -1,10 +1,11 @@
 //! One run: the scenario happens, then everything that was wrong is put right, and the cluster has to
 //! heal completely within a stated time.
 
-use crate::check::{Counts, Violation};
+use crate::check::{Counts, Violation, recovered};
 use crate::event::What;
 use crate::healing;
 use crate::scenario::{Action, Scenario};
+use crate::store::Store;
 use crate::trace::Story;
 use crate::world::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,11 @@ pub const OPERATIONS_END_MS: u64 = 1_000_000;
 /// After that, and after somebody has deployed again what should run, the cluster is whole within
 /// this, in milliseconds.
 pub const HEALED_MS: u64 = 300_000;
+/// When nothing happens any more, control knows within this all that the nodes know, in milliseconds:
+/// a chore that failed is tried again after half a minute.
+const QUIET_MS: u64 = 120_000;
+/// After control's store was made again the cluster is watched this long, in microseconds.
+const AFTER_RECOVERY_US: u64 = 20_000_000;
 /// How often it is looked whether it is, in microseconds.
 const LOOK_US: u64 = 500_000;
 /// A run handles at most so many events: more mean that something turns round and round.
@@ -118,6 +124,41 @@ impl World {
         let verdict = healing::told(self);
         self.checks.note(now, "every request is answered", verdict);
         let verdict = healing::labels(self);
+        self.checks.note(now, "data-outlives-control", verdict);
+        self.lose_store();
+    }
+
+    /// Control's store is gone. What the nodes remember makes it again; everything runs on, and no
+    /// container notices.
+    fn lose_store(&mut self) {
+        let promise = "the rebuilt state is the lost one";
+        let same = |world: &World| recovered::rebuilt(&world.nodes, &world.control.store).map(drop);
+        if !self.wait_for(QUIET_MS, promise, same) {
+            return;
+        }
+        let Ok(state) = recovered::rebuilt(&self.nodes, &self.control.store) else {
+            return;
+        };
+        self.trace.say(self.now_us, || {
+            "control's store is lost, and made again from the nodes".to_owned()
+        });
+        self.end_control_process();
+        self.control.store = Store::rebuilt(&state);
+        let starts = self.checks.counts.starts;
+        self.after(0, What::ControlStart);
+        self.go_on_until(self.now_us + AFTER_RECOVERY_US);
+        if !self.wait_for(HEALED_MS, "the recovered cluster is whole", healing::healed) {
+            return;
+        }
+        let now = self.now_us;
+        let again = self.checks.counts.starts - starts;
+        let verdict = if again == 0 {
+            healing::everything_is_there(self)
+        } else {
+            Err(format!(
+                "{again} containers were started after the recovery"
+            ))
+        };
         self.checks.note(now, "data-outlives-control", verdict);
     }
 

@@ -30,6 +30,16 @@ impl Store {
         (revisions.collect(), State::from_records(records))
     }
 
+    /// A store that was made again, with nothing else in it.
+    pub(crate) fn rebuilt(state: &State) -> Self {
+        let mut store = Self::default();
+        state
+            .records()
+            .into_iter()
+            .for_each(|record| store.put(record));
+        store
+    }
+
     /// A record.
     pub fn get(&self, key: &Key) -> Option<&Record> {
         self.records.get(key).map(|(_, record)| record)

@@ -11,6 +11,7 @@ mod hold_is_comfort;
 mod nothing_lost;
 mod one_writer;
 mod operations;
+pub(crate) mod recovered;
 mod removal_is_explicit;
 mod stale_rejected;
 mod start_after_confirm;
