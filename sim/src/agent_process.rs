@@ -400,6 +400,11 @@ impl World {
             let at = agent.tick_at_us;
             return self.queue.push(at, What::AgentTick(id, life));
         }
+        if agent.writing.is_some() {
+            // The loop is busy; it looks at the time when it comes round.
+            agent.tick_event_us = now_us + 1_000;
+            return self.after(1_000, What::AgentTick(id, life));
+        }
         agent.tick_event_us = u64::MAX;
         let second = now_us / 1_000_000;
         agent.ticks = match agent.ticks {
@@ -408,10 +413,6 @@ impl World {
         };
         let count = agent.ticks.1;
         self.checks.agent_ticks(now_us, id, count);
-        if self.nodes[&id].agent.writing.is_some() {
-            // The loop is busy; it looks at the time when it comes round.
-            return self.plan_tick(id);
-        }
         self.agent_event(id, Event::Tick);
     }
 

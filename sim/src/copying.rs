@@ -9,7 +9,7 @@ use crate::pool::passing;
 use crate::reception::Offer;
 use crate::world::World;
 use flocker_core::agent::{Event, Job, JobOutcome};
-use flocker_types::ids::{NodeId, SnapshotName};
+use flocker_types::ids::{NodeId, SnapshotName, VolumeId};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, TaskOutcome};
 use flocker_types::volume::Checksum;
 use std::collections::VecDeque;
@@ -294,15 +294,17 @@ impl World {
         Step::Wait(100)
     }
 
-    /// A copy that did not succeed leaves the snapshots that it took; the core hears of them before it
-    /// hears of the end.
+    /// A copy that did not succeed leaves the snapshots that it took, and a start what it claimed; the
+    /// core hears of them before it hears of the end.
     pub(crate) fn tell_what_is_left(&mut self, id: NodeId, work: &Job, wait_us: u64) {
-        let Job::Copy { volumes, .. } = work else {
-            return;
+        let touched: Vec<VolumeId> = match work {
+            Job::Copy { volumes, .. } => volumes.iter().map(|sent| sent.volume).collect(),
+            Job::Run { volumes, .. } => volumes.iter().map(|claim| claim.label.id).collect(),
+            _ => return,
         };
         let life = self.nodes[&id].agent.life;
-        for sent in volumes {
-            if let Some(stored) = self.nodes[&id].pool.volumes.get(&sent.volume) {
+        for volume in touched {
+            if let Some(stored) = self.nodes[&id].pool.volumes.get(&volume) {
                 let input = Box::new(AgentInput::Event(Event::Volume(stored.copy())));
                 self.after(wait_us, What::AgentTold(id, life, input));
             }

@@ -6,8 +6,9 @@ use flocker_sim::sweep::sweep;
 use flocker_sim::trace::Story;
 
 /// Seeds that once broke a promise; see `docs/decisions/0014-bugs-found-by-proof.md`.
-const REGRESSIONS: [u64; 14] = [
-    11, 15, 36, 39, 86, 165, 205, 223, 226, 240, 249, 299, 350, 386,
+const REGRESSIONS: [u64; 27] = [
+    11, 15, 36, 39, 86, 135, 165, 205, 223, 226, 240, 249, 299, 350, 386, 536, 684, 1_312, 1_486,
+    3_009, 3_230, 3_431, 3_809, 20_284, 22_764, 24_149, 32_905,
 ];
 
 #[test]

@@ -277,7 +277,7 @@ async fn a_node_that_is_not_the_expected_one_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_copy_that_fails_tells_of_the_snapshot_that_it_leaves_before_its_end() {
+async fn a_job_that_fails_tells_before_its_end_what_it_made_of_its_volumes() {
     let (mut a, _) = two_nodes().await;
     a.store.create(&label(1)).await.unwrap();
     let nobody = Peer {
@@ -289,8 +289,14 @@ async fn a_copy_that_fails_tells_of_the_snapshot_that_it_leaves_before_its_end()
     let has_it = |copy: &VolumeCopy| copy.snapshots.iter().any(|s| s.name == snapshot("s1"));
     a.wait_for(|event| matches!(event, Event::Volume(copy) if has_it(copy)))
         .await;
-    a.wait_for(|event| matches!(event, Event::JobDone { result: Err(_), .. }))
+    let failed = |event: &Event| matches!(event, Event::JobDone { result: Err(_), .. });
+    a.wait_for(failed).await;
+    // Its image is nowhere.
+    let cancel = CancellationToken::new();
+    jobs::spawn(a.node.clone(), JobId(2), run_job(1, None), cancel);
+    a.wait_for(|event| matches!(event, Event::Volume(copy) if copy.role == VolumeRole::Holder))
         .await;
+    a.wait_for(failed).await;
 }
 
 type Ends = (

@@ -137,6 +137,12 @@ fn service_is_whole(
     let Some(node) = service.node.filter(|_| service.operation.is_none()) else {
         return Ok(());
     };
+    if told != [node] {
+        return Err(format!(
+            "{} is on node {node}, which is not told to run it",
+            service.id
+        ));
+    }
     for volume in &service.volumes {
         let key = Key::Volume(*volume);
         let record = match after.get(&key) {

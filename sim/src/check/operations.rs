@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// More ticks in a second than this mean that a loop does not rest.
 const TICKS_MAX: u32 = 300;
 
+/// An operation tries one task again so many times at the most, then goes back.
+const ATTEMPTS_MAX: u32 = 3;
+
 /// What is remembered of operations.
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
@@ -65,6 +68,12 @@ impl Operations {
                 continue;
             };
             let operation = &record.operation;
+            if record.attempts > ATTEMPTS_MAX {
+                return Err(format!(
+                    "{} of {} is at its attempt {} in phase {}",
+                    operation.kind, operation.service, record.attempts, operation.phase
+                ));
+            }
             let node = |record: Option<&Record>| match record {
                 Some(Record::Service(service)) => service.node,
                 _ => None,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// Begins a job.
 pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) {
     let runs_container = matches!(job, Job::Run { .. });
-    let sent = volumes_sent(&job);
+    let touched = volumes_touched(&job);
     tokio::spawn(async move {
         let (progress, watcher) = watch::channel(TaskProgress::default());
         let reporting = tokio::spawn(report(node.clone(), id, watcher));
@@ -39,7 +39,7 @@ pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) 
         drop(reporting.await);
         if let Err(failure) = &result {
             tracing::warn!(job = id.0, %failure, "a job failed");
-            tell_what_is_left(&node, sent).await;
+            tell_what_is_left(&node, touched).await;
         }
         let event = ShellInput::Event(Event::JobDone { job: id, result });
         // Without a loop there is nobody to tell.
@@ -51,15 +51,17 @@ pub(crate) fn spawn(node: Node, id: JobId, job: Job, cancel: CancellationToken) 
     });
 }
 
-fn volumes_sent(job: &Job) -> Vec<VolumeId> {
+/// Volumes that a job changes one after the other, so that some are changed when it fails.
+fn volumes_touched(job: &Job) -> Vec<VolumeId> {
     match job {
         Job::Copy { volumes, .. } => volumes.iter().map(|copy| copy.volume).collect(),
+        Job::Run { volumes, .. } => volumes.iter().map(|claim| claim.label.id).collect(),
         _ => Vec::new(),
     }
 }
 
-/// A copy that did not succeed leaves the snapshots that it took. Control has to know of them, or
-/// nobody would ever delete them.
+/// A copy that did not succeed leaves the snapshots that it took: control has to know of them, or
+/// nobody would ever delete them. A start that did not succeed may have made this node the holder.
 async fn tell_what_is_left(node: &Node, volumes: Vec<VolumeId>) {
     for volume in volumes {
         match copy_of(node, volume).await {

@@ -60,8 +60,9 @@ pub enum Event {
     },
     /// The container engine was away and is back: this is what is there now.
     Containers(Vec<ContainerSeen>),
-    /// A volume's copy on this node is so now: a stream was received, or a copy job that did not
-    /// succeed may have left its snapshot (this comes before that job's end).
+    /// A volume's copy on this node is so now: a stream was received, or a job that did not succeed
+    /// has touched it. A copy may have left its snapshot, a start may have made this node the holder;
+    /// this comes before that job's end.
     Volume(VolumeCopy),
     /// It was measured how much the live data of a volume refers to. Says nothing about the copy
     /// otherwise, which may have changed since the measurement began.

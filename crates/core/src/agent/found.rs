@@ -28,6 +28,7 @@ impl Agent {
         for id in known {
             let service = self.services.entry(id).or_default();
             service.container = None;
+            service.looked_at();
             if rebooted {
                 service.start_at = Some(Monotonic::default());
             }

@@ -128,6 +128,13 @@ impl Service {
         self.stop_ms = None;
     }
 
+    /// It is known now what its container does: there is nothing to ask, unless that goes on.
+    pub(super) fn looked_at(&mut self) {
+        if self.job.is_none() {
+            self.heard = Heard::Nothing;
+        }
+    }
+
     /// Whether it has to be stopped to be at rest.
     fn may_run(&self) -> bool {
         self.runs() || self.doubt >= Doubt::SaidEnded
@@ -186,15 +193,12 @@ impl Agent {
         if service.doubt == Doubt::MayRun {
             return self.begin_stop(id);
         }
-        if service.runs() && service.heard != Heard::Asking {
-            let current = service
-                .container
-                .as_ref()
-                .is_some_and(|c| c.fingerprint == fingerprint);
-            if current {
-                return self.settle(id, directive.generation);
-            }
+        let container_is = service.container.as_ref().map(|c| &c.fingerprint);
+        if service.runs() && container_is != Some(&fingerprint) {
             return self.begin_stop(id);
+        }
+        if service.runs() && service.heard != Heard::Asking {
+            return self.settle(id, directive.generation);
         }
         let due = service.heard == Heard::Asking || service.start_at.is_some_and(|at| at <= now);
         if !due || !may_start {

@@ -3,11 +3,13 @@
 use super::pace::{self, Pace};
 use super::prepare::peer;
 use super::{Drive, assign, await_task, facts, needs_node};
+use crate::cluster::CopyRecord;
 use crate::control::{Control, newest_common};
 use crate::mutant::{Mutant, planted};
 use flocker_types::ids::{NodeId, OperationId, SnapshotName, VolumeId};
 use flocker_types::operation::{Phase, Round};
 use flocker_types::task::{CopiedVolume, CopyVolume, Failure, Retry, Work};
+use flocker_types::volume::Role;
 
 pub(super) fn copy(control: &mut Control, id: OperationId) -> Drive {
     let facts = facts(control, id);
@@ -169,6 +171,7 @@ pub(super) fn round_ended(control: &mut Control, id: OperationId, volumes: &[Cop
             .get(&record.operation.service)
             .map(|service| service.learned)
     });
+    target_has(control, id, volumes);
     let Some(record) = control.state.operation_mut(id) else {
         return;
     };
@@ -204,6 +207,33 @@ pub(super) fn round_ended(control: &mut Control, id: OperationId, volumes: &[Cop
             round.predicted_pause_ms
         );
         control.publish(text, Some(&service), None, Some(id));
+    }
+}
+
+/// The target has confirmed to the source what was sent. When its own word does not come, because it
+/// is cut off from here, the snapshot from which the next delta starts is known all the same and stays.
+fn target_has(control: &mut Control, id: OperationId, volumes: &[CopiedVolume]) {
+    let Some(record) = control.state.operations.get(&id) else {
+        return;
+    };
+    let Some(target) = record.operation.target else {
+        return;
+    };
+    let ours = record.copied_volumes();
+    for sent in volumes.iter().filter(|sent| ours.contains(&sent.volume)) {
+        let Some(volume) = control.state.volume_mut(sent.volume) else {
+            continue;
+        };
+        let epoch = volume.epoch;
+        let copy = volume.copies.entry(target).or_insert_with(|| CopyRecord {
+            role: Role::Replica,
+            epoch,
+            snapshots: Vec::new(),
+            used_bytes: None,
+        });
+        if !copy.snapshots.contains(&sent.snapshot) {
+            copy.snapshots.push(sent.snapshot.clone());
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::world::{JobParcel, Parcel, World, database, deployment, node_id, service};
 use flocker_core::agent::{Event, Job};
 use flocker_types::ids::{Generation, NodeId};
-use flocker_types::link::ToAgent;
+use flocker_types::link::{AgentMessage, ToAgent};
 use flocker_types::operation::OperationStatus;
-use flocker_types::task::{ContainerState, Directive, Want};
+use flocker_types::task::{ContainerState, Directive, Failure, Retry, Want};
+use flocker_types::volume::Role;
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -166,4 +167,70 @@ fn late_news_of_a_containers_end_does_not_pass_for_a_stop() {
     );
     assert_eq!(world.runs_on("db"), Some(node_id(2)));
     assert_eq!(world.read("db"), vec![1]);
+}
+
+/// News of the run before makes the agent ask the engine by repeating the start, and that fails.
+#[test]
+fn a_question_that_the_engine_does_not_answer_is_asked_again_and_stops_no_container() {
+    for retry in [Retry::MayHelp, Retry::Pointless] {
+        let mut world = world_with_database();
+        let (n1, db) = (node_id(1), service("db"));
+        world.kill_agent(n1);
+        world.nodes.get_mut(&n1).unwrap().remove_container(&db);
+        world.start_agent(n1);
+        let mut runs = Vec::new();
+        while runs.len() < 2 {
+            if let Some(run) = world.hold_back(is_run) {
+                if runs.is_empty() {
+                    let (service, code) = (db.clone(), 0);
+                    world.tell(n1, Event::Exited { service, code });
+                    world.release(run);
+                    runs.push(None);
+                } else {
+                    runs.push(Some(run));
+                }
+            }
+            assert!(world.deliver() || runs.len() == 2, "nobody asks");
+        }
+        let Some(Some(Parcel::Job(_, JobParcel { job, .. }))) = runs.pop() else {
+            panic!("the second start is a job");
+        };
+        let before = world.interventions()[&n1];
+        let message = "the engine failed".to_owned();
+        let result = Err(Failure { message, retry });
+        world.tell(n1, Event::JobDone { job, result });
+        world.settle();
+        world.pass_ms(10_000);
+        let asked_again = world.interventions()[&n1] - before;
+        assert_eq!(
+            asked_again, 1,
+            "it was asked again, and nothing was stopped"
+        );
+        assert_eq!(world.runs_on("db"), Some(n1));
+        let hello = world.nodes[&n1].agent.as_ref().unwrap().hello();
+        let state = &hello.services[0].state;
+        assert!(matches!(state, ContainerState::Running { .. }), "{state:?}");
+    }
+}
+
+#[test]
+fn what_the_target_confirmed_to_the_source_is_known_though_its_own_word_does_not_come() {
+    let mut world = world_with_database();
+    world.begin_move("db", "n3");
+    let own_word = |parcel: &Parcel| {
+        matches!(parcel,
+            Parcel::ToControl(_, AgentMessage::Volume(copy)) if copy.role == Role::Replica)
+    };
+    let known = |world: &World| {
+        let state = world.control.as_ref().unwrap().state();
+        let volume = state.volumes.values().next().unwrap();
+        volume
+            .copies
+            .get(&node_id(3))
+            .map_or(0, |copy| copy.snapshots.len())
+    };
+    while known(&world) == 0 {
+        drop(world.hold_back(own_word));
+        assert!(world.deliver(), "the source's word does not count");
+    }
 }

@@ -58,6 +58,7 @@ impl Agent {
             service.heard = Heard::Ended;
             return;
         }
+        service.looked_at();
         if let Some(container) = &mut service.container {
             container.run = ContainerRunSeen::Exited { code: Some(code) };
         }
@@ -130,8 +131,22 @@ impl Agent {
                 service.doubt = Doubt::None;
             }
             Ok(_) => {}
+            Err(failure) if heard == Heard::Asking => self.asking_failed(id, failure),
             Err(failure) => self.service_job_failed(id, doing, failure),
         }
+    }
+
+    /// It is still not known whether the container runs, and it is asked again: stopping it to be
+    /// sure would end one that does.
+    fn asking_failed(&mut self, id: &ServiceId, failure: Failure) {
+        let now = self.now.monotonic;
+        let Some(service) = self.services.get_mut(id).filter(|service| service.runs()) else {
+            return self.service_job_failed(id, Some(Doing::Run), failure);
+        };
+        service.heard = Heard::Asking;
+        service.retry_at = Some(now.plus_ms(RETRY_DELAY_MS.max(backoff_ms(service.restarts))));
+        service.restarts = service.restarts.saturating_add(1);
+        self.change_state(id, ContainerState::Failed(failure));
     }
 
     /// A start is over. The container may have become ready, or ended, before this news came.
