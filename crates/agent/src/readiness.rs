@@ -93,7 +93,7 @@ async fn running(runtime: &dyn Runtime, service: &ServiceId) -> Option<Health> {
     match runtime.inspect(service).await {
         Ok(Some(info)) => match info.run {
             ContainerRun::Running { health, .. } => Some(health),
-            ContainerRun::Created | ContainerRun::Exited { .. } => None,
+            ContainerRun::Created | ContainerRun::AtGate | ContainerRun::Exited { .. } => None,
         },
         Ok(None) => None,
         Err(error) => {

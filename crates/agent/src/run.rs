@@ -169,6 +169,7 @@ async fn engine(
             socket: config.docker.clone(),
             cluster: config.cluster,
             container_network: config.container_network.to_string(),
+            gates: config.state_dir.join("agent").join("gates"),
         };
         match Docker::connect(docker).await {
             Ok(docker) => return Ok(Some(Arc::new(docker))),

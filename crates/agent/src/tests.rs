@@ -38,6 +38,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+mod gates;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 struct TestNode {

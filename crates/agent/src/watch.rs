@@ -175,7 +175,8 @@ fn as_seen(info: ContainerInfo, exposed_ports: Vec<u16>) -> ContainerSeen {
         exposed_ports,
         address: info.address,
         run: match info.run {
-            ContainerRun::Created => ContainerRunSeen::Created,
+            // What waits at its gate has not begun to run.
+            ContainerRun::Created | ContainerRun::AtGate => ContainerRunSeen::Created,
             ContainerRun::Running { .. } => ContainerRunSeen::Running,
             ContainerRun::Exited { code } => ContainerRunSeen::Exited { code: Some(code) },
         },

@@ -4,7 +4,8 @@
 //! test with the fake means something. A case panics where the runtime breaks its contract.
 
 use crate::runtime_trait::{
-    ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Runtime, RuntimeErrorKind,
+    ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, MountRequest, Release, Runtime,
+    RuntimeErrorKind, Started,
 };
 use flocker_types::ids::ServiceId;
 use std::future::Future;
@@ -38,6 +39,9 @@ pub trait Subject: Sync {
     /// A request for a container that behaves so. Services must get different addresses.
     fn request(&self, service: &ServiceId, behaviour: Behaviour) -> ContainerRequest;
 
+    /// A volume for a container that was made without it.
+    fn volume(&self, service: &ServiceId) -> MountRequest;
+
     /// Called after a container was started; a fake makes it behave.
     fn started(&self, _service: &ServiceId, _behaviour: Behaviour) {}
 }
@@ -52,6 +56,10 @@ pub async fn run_all(subject: &dyn Subject) {
     one_that_ignores_its_signal_is_killed(subject).await;
     events_tell_a_whole_life(subject).await;
     a_missing_image_is_said_to_be_missing(subject).await;
+    a_container_waits_at_its_gate(subject).await;
+    what_waits_does_not_run(subject).await;
+    nothing_else_is_let_through(subject).await;
+    nothing_is_told_of_a_gate(subject).await;
 }
 
 fn service(name: &str) -> ServiceId {
@@ -237,6 +245,134 @@ async fn next_of(events: &mut Receiver<ContainerEvent>, wanted: &ServiceId) -> C
         }
     })
     .await
+}
+
+async fn hold(subject: &dyn Subject, service: &ServiceId, behaviour: Behaviour) {
+    let request = subject.request(service, behaviour);
+    let targets = [subject.volume(service).target];
+    let held = subject.runtime().hold(&request, &targets).await;
+    held.expect("hold works");
+    let found = inspect(subject, service).await.expect("it is there");
+    assert_eq!(found.run, ContainerRun::AtGate);
+    assert_eq!(found.fingerprint, request.fingerprint);
+}
+
+async fn release(subject: &dyn Subject, service: &ServiceId, fingerprint: &str) -> Release {
+    let volumes = [subject.volume(service)];
+    let released = subject.runtime().release(service, fingerprint, &volumes);
+    released.await.expect("release works")
+}
+
+async fn assert_runs(subject: &dyn Subject, service: &ServiceId) {
+    let run = inspect(subject, service).await.expect("it is there").run;
+    assert!(matches!(run, ContainerRun::Running { .. }), "{run:?}");
+}
+
+/// Held, let through, and the same again after it has ended; each call twice.
+pub async fn a_container_waits_at_its_gate(subject: &dyn Subject) {
+    let one = service("gate");
+    let runtime = subject.runtime();
+    hold(subject, &one, Behaviour::Obeys).await;
+    hold(subject, &one, Behaviour::Obeys).await;
+    let started = runtime.start(&one).await.expect("start works");
+    assert_eq!(started, Started::AtGate);
+    let listed = runtime.list().await.expect("list works");
+    let ours: Vec<_> = listed.iter().filter(|info| info.service == one).collect();
+    assert_eq!(ours.len(), 1);
+    assert_eq!(ours[0].run, ContainerRun::AtGate);
+    assert_eq!(release(subject, &one, "another").await, Release::NotWaiting);
+    let run = inspect(subject, &one).await.expect("it is there").run;
+    assert_eq!(run, ContainerRun::AtGate);
+    for _ in 0..2 {
+        assert_eq!(release(subject, &one, "f1").await, Release::Passed);
+        assert_runs(subject, &one).await;
+        let request = subject.request(&one, Behaviour::Obeys);
+        runtime.create(&request).await.expect("create works");
+        let started = runtime.start(&one).await.expect("start works");
+        assert_eq!(started, Started::Runs);
+    }
+    let mut other = subject.request(&one, Behaviour::Obeys);
+    other.fingerprint = "another".to_owned();
+    let targets = [subject.volume(&one).target];
+    let refused = runtime.hold(&other, &targets).await.expect_err("it runs");
+    assert!(
+        matches!(refused.kind, RuntimeErrorKind::Refused(_)),
+        "{refused}"
+    );
+    runtime.stop(&one, GRACE_LONG_MS).await.expect("stop works");
+    let run = inspect(subject, &one).await.expect("it is there").run;
+    assert!(matches!(run, ContainerRun::Exited { .. }), "{run:?}");
+    assert_eq!(release(subject, &one, "f1").await, Release::NotWaiting);
+    // Whoever starts it again finds it at its gate again.
+    runtime.start(&one).await.expect("start works");
+    let run = inspect(subject, &one).await.expect("it is there").run;
+    assert_eq!(run, ContainerRun::AtGate);
+    assert_eq!(release(subject, &one, "f1").await, Release::Passed);
+    assert_runs(subject, &one).await;
+    runtime.stop(&one, GRACE_LONG_MS).await.expect("stop works");
+    runtime.remove(&one).await.expect("remove works");
+    assert_eq!(inspect(subject, &one).await, None);
+}
+
+/// It is removed, replaced and stopped as one that was never started, and at once.
+pub async fn what_waits_does_not_run(subject: &dyn Subject) {
+    let one = service("waiting");
+    let runtime = subject.runtime();
+    hold(subject, &one, Behaviour::IgnoresStopSignal).await;
+    runtime.remove(&one).await.expect("remove works");
+    assert_eq!(inspect(subject, &one).await, None);
+    hold(subject, &one, Behaviour::IgnoresStopSignal).await;
+    let mut other = subject.request(&one, Behaviour::Obeys);
+    other.fingerprint = "another".to_owned();
+    runtime.create(&other).await.expect("create works");
+    let found = inspect(subject, &one).await.expect("it is there");
+    assert_eq!(found.run, ContainerRun::Created);
+    assert_eq!(found.fingerprint, "another");
+    hold(subject, &one, Behaviour::IgnoresStopSignal).await;
+    let begun = Instant::now();
+    runtime.stop(&one, GRACE_LONG_MS).await.expect("stop works");
+    assert!(begun.elapsed() < Duration::from_millis(GRACE_LONG_MS));
+    let run = inspect(subject, &one).await.expect("it is there").run;
+    assert!(matches!(run, ContainerRun::Exited { .. }), "{run:?}");
+    hold(subject, &one, Behaviour::Obeys).await;
+    runtime.remove(&one).await.expect("remove works");
+}
+
+/// Neither what is not there nor what never had a gate; nor one that waits for other volumes.
+pub async fn nothing_else_is_let_through(subject: &dyn Subject) {
+    let one = service("no-gate");
+    let runtime = subject.runtime();
+    assert_eq!(release(subject, &one, "f1").await, Release::NotWaiting);
+    start(subject, &one, Behaviour::Obeys).await;
+    assert_eq!(release(subject, &one, "f1").await, Release::NotWaiting);
+    assert_runs(subject, &one).await;
+    runtime.stop(&one, GRACE_LONG_MS).await.expect("stop works");
+    runtime.remove(&one).await.expect("remove works");
+    hold(subject, &one, Behaviour::Obeys).await;
+    let released = runtime.release(&one, "f1", &[]).await;
+    assert_eq!(released.expect("release works"), Release::NotWaiting);
+    assert_eq!(inspect(subject, &one).await, None);
+}
+
+/// What happens at a gate is nobody's business; what happens after it is.
+pub async fn nothing_is_told_of_a_gate(subject: &dyn Subject) {
+    let one = service("gate-events");
+    let runtime = subject.runtime();
+    let mut events = runtime.events().await.expect("events work");
+    hold(subject, &one, Behaviour::Obeys).await;
+    runtime.remove(&one).await.expect("remove works");
+    assert_eq!(
+        next_of(&mut events, &one).await,
+        ContainerEvent::Removed(one.clone())
+    );
+    hold(subject, &one, Behaviour::EndsWith(3)).await;
+    assert_eq!(release(subject, &one, "f1").await, Release::Passed);
+    subject.started(&one, Behaviour::EndsWith(3));
+    assert_eq!(
+        next_of(&mut events, &one).await,
+        ContainerEvent::Exited(one.clone(), 3)
+    );
+    runtime.remove(&one).await.expect("remove works");
 }
 
 /// An image that is nowhere: said so, and quickly.

@@ -19,5 +19,5 @@ pub use docker::fuzzing;
 pub use docker::{Docker, DockerConfig};
 pub use runtime_trait::{
     ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Health, ImageInfo, LogSink,
-    MountRequest, Runtime, RuntimeError, RuntimeErrorKind,
+    MountRequest, Release, Runtime, RuntimeError, RuntimeErrorKind, Started,
 };

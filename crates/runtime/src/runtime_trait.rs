@@ -81,6 +81,9 @@ pub struct ContainerInfo {
 pub enum ContainerRun {
     /// Created, never started.
     Created,
+    /// It waits at its gate, without its volumes ([`Runtime::hold`]). Nothing of the service runs: for
+    /// everybody but the runtime it was never started.
+    AtGate,
     /// Running.
     Running {
         /// The first process, in the node's process ids.
@@ -93,6 +96,25 @@ pub enum ContainerRun {
         /// Its exit code.
         code: i64,
     },
+}
+
+/// What came of letting a container through its gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// It has its volumes and runs, or had been let through before and still runs.
+    Passed,
+    /// None waits that was made from this description; nothing of it runs. It has to be made and
+    /// started.
+    NotWaiting,
+}
+
+/// How far a start has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It runs.
+    Runs,
+    /// It waits at its gate, to be [released](Runtime::release).
+    AtGate,
 }
 
 /// What a container's health check says.
@@ -157,12 +179,34 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> Result<(), RuntimeError>;
 
     /// Makes the container without starting it. A container of the same service and fingerprint is
-    /// left as it is; one with another fingerprint is an error unless it has ended or never ran,
-    /// then it is replaced.
+    /// left as it is; one with another fingerprint is an error unless it has ended, never ran or waits
+    /// at its gate, then it is replaced.
     async fn create(&self, request: &ContainerRequest) -> Result<(), RuntimeError>;
 
-    /// Starts it. `Ok` when it runs already.
-    async fn start(&self, service: &ServiceId) -> Result<(), RuntimeError>;
+    /// Makes the container before its volumes are there, and starts it up to its gate: everything that a
+    /// start costs is done, but the service's own command does not run before [`release`](Self::release).
+    /// `volumes` are the volumes' paths in the container; `request` is without them. `Ok` when it waits
+    /// there already. When this fails nothing of it is left, as far as can be; above all
+    /// [`NoGate`](RuntimeErrorKind::NoGate) says that this container cannot be held, and has to be
+    /// created once its volumes are there.
+    async fn hold(
+        &self,
+        request: &ContainerRequest,
+        volumes: &[String],
+    ) -> Result<(), RuntimeError>;
+
+    /// Gives the container at its gate these volumes, all of those that were announced, and lets it go
+    /// on. Does nothing to a container of another fingerprint, nor to one that never had a gate.
+    async fn release(
+        &self,
+        service: &ServiceId,
+        fingerprint: &str,
+        volumes: &[MountRequest],
+    ) -> Result<Release, RuntimeError>;
+
+    /// Starts it, or, if it was made by [`hold`](Self::hold), starts it up to its gate; when that is no
+    /// longer possible ([`NoGate`](RuntimeErrorKind::NoGate)) it is gone. `Ok` when it runs already.
+    async fn start(&self, service: &ServiceId) -> Result<Started, RuntimeError>;
 
     /// Sends its stop signal, waits `grace_ms`, then kills; returns as soon as every process of the
     /// container has ended, so nothing of it writes any more. The exit code is there when it is known
@@ -172,11 +216,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// (inspect, start, remove) see it as ended.
     async fn stop(&self, service: &ServiceId, grace_ms: u64) -> Result<Option<i64>, RuntimeError>;
 
-    /// Removes it; it must not run. `Ok` when there is none.
+    /// Removes it; it must not run, and one that waits at its gate does not. `Ok` when there is none.
     async fn remove(&self, service: &ServiceId) -> Result<(), RuntimeError>;
 
-    /// Everything that happens to our containers from now on. The channel closes when the engine
-    /// goes away; the caller then lists and subscribes again.
+    /// Everything that happens to our containers from now on, but what happens at a gate. The channel
+    /// closes when the engine goes away; the caller then lists and subscribes again.
     async fn events(&self) -> Result<tokio::sync::mpsc::Receiver<ContainerEvent>, RuntimeError>;
 
     /// Sends the container's log to `sink` and returns at its end, or when nobody listens.
@@ -215,7 +259,7 @@ impl RuntimeErrorKind {
             | Self::TimedOut { .. }
             | Self::NoImage { .. }
             | Self::Other(_) => true,
-            Self::NoContainer | Self::Refused(_) => false,
+            Self::NoContainer | Self::NoGate(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -242,6 +286,9 @@ pub enum RuntimeErrorKind {
     /// There is no such container.
     #[error("there is no such container")]
     NoContainer,
+    /// It cannot wait at a gate.
+    #[error("it cannot be started before its volumes are there: {0}")]
+    NoGate(String),
     /// The engine refuses, and would again.
     #[error("the engine refuses: {0}")]
     Refused(String),

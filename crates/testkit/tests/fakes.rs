@@ -7,7 +7,8 @@
 
 use flocker_runtime::conformance::{self, Behaviour, Subject};
 use flocker_runtime::{
-    ContainerEvent, ContainerRequest, ContainerRun, Health, ImageInfo, Runtime, RuntimeErrorKind,
+    ContainerEvent, ContainerRequest, ContainerRun, Health, ImageInfo, MountRequest, Runtime,
+    RuntimeErrorKind,
 };
 use flocker_storage::volume_store::{StorageErrorKind, VolumeStore};
 use flocker_testkit::fakes::{FakeRuntime, FakeVolumeStore, Fault, RuntimeCall, StorageCall};
@@ -33,6 +34,14 @@ impl Subject for FakeSubject {
             self.0.ignore_stop_signal(service);
         }
         request(service)
+    }
+
+    fn volume(&self, _service: &ServiceId) -> MountRequest {
+        MountRequest {
+            source: "/pool/volume".into(),
+            target: "/data".to_owned(),
+            read_only: false,
+        }
     }
 
     fn started(&self, service: &ServiceId, behaviour: Behaviour) {

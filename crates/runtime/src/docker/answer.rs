@@ -1,6 +1,6 @@
 //! Reads the engine's answers about containers and images into our own words. Pure.
 
-use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_SERVICE};
+use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_GATE, LABEL_SERVICE};
 use crate::runtime_trait::{ContainerInfo, ContainerRun, Health, ImageInfo};
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, Health as EngineHealth,
@@ -22,6 +22,14 @@ pub(super) struct Found {
     pub(super) stop_signal: Option<String>,
     /// Exit code of its last run.
     pub(super) exit_code: i64,
+    /// Its first process in the node's process ids; 0 when it has none.
+    pub(super) pid: u32,
+    /// It begins at a gate. Whether it waits there the engine does not know: to it, it runs.
+    pub(super) gated: bool,
+    /// Its health is checked.
+    pub(super) checked: bool,
+    /// The last check passed, whatever runs in it.
+    pub(super) healthy: bool,
     /// What callers see.
     pub(super) info: ContainerInfo,
 }
@@ -44,10 +52,15 @@ pub(super) fn read_container(answer: ContainerInspectResponse, cluster: ClusterI
         Err(why) => return Owner::Others(why),
     };
     let state = answer.state.unwrap_or_default();
+    let health = read_health(state.health.clone());
     Owner::Us(Box::new(Found {
         id: answer.id.unwrap_or_default(),
         stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
         exit_code: state.exit_code.unwrap_or_default(),
+        pid: read_pid(&state),
+        gated: labels.contains_key(LABEL_GATE),
+        checked: health != Health::None,
+        healthy: health == Health::Healthy,
         info: ContainerInfo {
             service,
             fingerprint,
@@ -87,10 +100,7 @@ fn read_run(state: ContainerState) -> ContainerRun {
     match state.status {
         Some(Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING) => {
             ContainerRun::Running {
-                pid: state
-                    .pid
-                    .and_then(|pid| u32::try_from(pid).ok())
-                    .unwrap_or_default(),
+                pid: read_pid(&state),
                 health: read_health(state.health),
             }
         }
@@ -99,6 +109,11 @@ fn read_run(state: ContainerState) -> ContainerRun {
             code: state.exit_code.unwrap_or_default(),
         },
     }
+}
+
+fn read_pid(state: &ContainerState) -> u32 {
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok());
+    pid.unwrap_or_default()
 }
 
 fn read_health(health: Option<EngineHealth>) -> Health {

@@ -63,6 +63,10 @@ fn a_running_container_is_read_whole() {
             id: "6a1f".to_owned(),
             stop_signal: Some("SIGINT".to_owned()),
             exit_code: 0,
+            pid: 4711,
+            gated: false,
+            checked: true,
+            healthy: true,
             info: ContainerInfo {
                 service: "shop/db".parse().unwrap(),
                 fingerprint: "f1".to_owned(),

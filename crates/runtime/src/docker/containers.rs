@@ -4,12 +4,14 @@ use super::Docker;
 use super::answer::{Found, Owner, read_container};
 use super::engine::{CHANGE_MS_MAX, QUERY_MS_MAX};
 use super::errors::failed;
+use super::gate::NewGate;
+use super::hold::blocking;
 use super::interrupted::is_interrupted;
 use super::labels::of_cluster;
 use super::network::network_name;
 use super::request::container_body;
 use crate::runtime_trait::{
-    ContainerInfo, ContainerRequest, ContainerRun, RuntimeError, RuntimeErrorKind,
+    ContainerInfo, ContainerRequest, ContainerRun, RuntimeError, RuntimeErrorKind, Started,
 };
 use bollard::errors::Error as ClientError;
 use bollard::models::ContainerInspectResponse;
@@ -21,6 +23,13 @@ use flocker_types::app::container_name;
 use flocker_types::ids::ServiceId;
 use futures_util::{StreamExt, TryStreamExt};
 use std::future::Future;
+
+/// What to do with a container that runs and is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    End,
+    Refuse,
+}
 
 /// Containers inspected at the same time while listing.
 const INSPECTIONS_MAX: usize = 8;
@@ -43,7 +52,9 @@ impl Docker {
             .try_filter_map(async |answer| {
                 Ok(
                     match answer.map(|answer| read_container(answer, self.cluster)) {
-                        Some(Owner::Us(container)) => Some(container.info),
+                        Some(Owner::Us(container)) => {
+                            Some(self.gates.as_it_stands(*container).info)
+                        }
                         Some(Owner::Others(_)) | None => None,
                     },
                 )
@@ -66,7 +77,9 @@ impl Docker {
             return Ok(None);
         };
         let why = match read_container(answer, self.cluster) {
-            Owner::Us(found) if found.info.service == *service => return Ok(Some(*found)),
+            Owner::Us(found) if found.info.service == *service => {
+                return Ok(Some(self.gates.as_it_stands(*found)));
+            }
             Owner::Us(found) => format!("it belongs to the service {}", found.info.service),
             Owner::Others(why) => why,
         };
@@ -121,27 +134,35 @@ impl Docker {
         &self,
         request: &ContainerRequest,
     ) -> Result<(), RuntimeError> {
-        let action = format!("create the container of {}", request.service);
-        self.check_request(&action, request)?;
-        if let Some(found) = self
-            .find(&request.service, "create the container of")
-            .await?
-        {
+        let verb = "create the container of";
+        let action = format!("{verb} {}", request.service);
+        if let Some(found) = self.find(&request.service, verb).await? {
             if found.info.fingerprint == request.fingerprint {
-                return Ok(());
+                return self.check_request(&action, request);
             }
-            if matches!(found.info.run, ContainerRun::Running { .. }) {
-                return Err(failed(
-                    action,
-                    RuntimeErrorKind::Refused(
-                        "its container still runs, made from another description; stop it first"
-                            .to_owned(),
-                    ),
-                ));
-            }
-            self.remove_by_id(&action, &found.id).await?;
+            self.clear_away(&action, &found).await?;
         }
-        let create = || self.create_once(&action, request);
+        self.make_container(&action, request, None).await
+    }
+
+    /// Removes a container that is in the way of another one, unless it runs.
+    pub(super) async fn clear_away(&self, action: &str, found: &Found) -> Result<(), RuntimeError> {
+        if matches!(found.info.run, ContainerRun::Running { .. }) {
+            let why = "its container still runs, made from another description; stop it first";
+            return Err(failed(action, RuntimeErrorKind::Refused(why.to_owned())));
+        }
+        self.remove_found(action, found).await
+    }
+
+    /// Makes the container where there is none.
+    pub(super) async fn make_container(
+        &self,
+        action: &str,
+        request: &ContainerRequest,
+        gate: Option<&NewGate>,
+    ) -> Result<(), RuntimeError> {
+        self.check_request(action, request)?;
+        let create = || self.create_once(action, request, gate);
         self.with_network(create).await
     }
 
@@ -190,11 +211,12 @@ impl Docker {
         &self,
         action: &str,
         request: &ContainerRequest,
+        gate: Option<&NewGate>,
     ) -> Result<(), RuntimeError> {
         let options = CreateContainerOptionsBuilder::new()
             .name(&container_name(&request.service))
             .build();
-        let body = container_body(request, self.cluster);
+        let body = container_body(request, self.cluster, gate);
         let call = self.engine.client().create_container(Some(options), body);
         let made = self.engine.call(action, CHANGE_MS_MAX, call).await;
         match made {
@@ -213,22 +235,43 @@ impl Docker {
         }
     }
 
-    /// Starts it; the engine answers "not modified" when it runs already.
-    pub(super) async fn start_container(&self, service: &ServiceId) -> Result<(), RuntimeError> {
+    /// Starts it, or starts it up to its gate. When a gate it was made with does not work any more it is
+    /// gone afterwards.
+    pub(super) async fn start_container(
+        &self,
+        service: &ServiceId,
+    ) -> Result<Started, RuntimeError> {
         let verb = "start the container of";
         let action = format!("{verb} {service}");
         let Some(found) = self.find(service, verb).await? else {
             return Err(failed(action, RuntimeErrorKind::NoContainer));
         };
+        match found.info.run {
+            ContainerRun::AtGate => Ok(Started::AtGate),
+            ContainerRun::Running { .. } => Ok(Started::Runs),
+            _ if found.gated => {
+                let started = self.start_to_gate(&action, &found).await;
+                if started.is_err() {
+                    self.discard(service).await;
+                }
+                started.map(|()| Started::AtGate)
+            }
+            _ => {
+                let started = self.start_by_id(&action, &found.id).await;
+                started.map(|()| Started::Runs)
+            }
+        }
+    }
+
+    /// The engine answers "not modified" when it runs already.
+    pub(super) async fn start_by_id(&self, action: &str, id: &str) -> Result<(), RuntimeError> {
         let start = || {
             let client = self.engine.client();
-            let request = client.start_container(&found.id, None::<StartContainerOptions>);
-            self.engine.call(&action, CHANGE_MS_MAX, request)
+            let request = client.start_container(id, None::<StartContainerOptions>);
+            self.engine.call(action, CHANGE_MS_MAX, request)
         };
         match self.with_network(start).await {
-            Err(error) if is_interrupted(&error, &found.id) => {
-                self.give_up_interrupted(&action, &found.id).await
-            }
+            Err(error) if is_interrupted(&error, id) => self.give_up_interrupted(action, id).await,
             other => other,
         }
     }
@@ -239,16 +282,38 @@ impl Docker {
         match self.find(service, verb).await? {
             None => Ok(()),
             Some(found) => {
-                self.remove_by_id(&format!("{verb} {service}"), &found.id)
+                self.remove_found(&format!("{verb} {service}"), &found)
                     .await
             }
         }
     }
 
-    pub(super) async fn remove_by_id(&self, action: &str, id: &str) -> Result<(), RuntimeError> {
+    /// Removes a container that does not run; one at its gate is ended by it.
+    async fn remove_found(&self, action: &str, found: &Found) -> Result<(), RuntimeError> {
+        let at_gate = found.info.run == ContainerRun::AtGate;
+        let running = if at_gate {
+            Running::End
+        } else {
+            Running::Refuse
+        };
+        self.remove_by_id(action, &found.id, running).await?;
+        if !found.gated {
+            return Ok(());
+        }
+        let (gates, service) = (self.gates.clone(), found.info.service.clone());
+        let removed = blocking(move || gates.remove(&service)).await;
+        removed.map_err(|error| failed(action, RuntimeErrorKind::Other(error.to_string())))
+    }
+
+    pub(super) async fn remove_by_id(
+        &self,
+        action: &str,
+        id: &str,
+        running: Running,
+    ) -> Result<(), RuntimeError> {
         // `v` takes the unnamed volumes along that the image asked for: nobody else can reach them.
         let options = RemoveContainerOptionsBuilder::new()
-            .force(false)
+            .force(running == Running::End)
             .v(true)
             .build();
         let request = self.engine.client().remove_container(id, Some(options));

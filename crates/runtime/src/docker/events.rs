@@ -6,7 +6,7 @@
 
 use super::Docker;
 use super::engine::QUERY_MS_MAX;
-use super::labels::{LABEL_SERVICE, of_cluster};
+use super::labels::{LABEL_GATE, LABEL_SERVICE, of_cluster};
 use crate::runtime_trait::{ContainerEvent, ContainerRun, Health, RuntimeError};
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -71,6 +71,7 @@ impl Docker {
                     tracing::warn!(%error, "the engine's event stream broke");
                     return;
                 }
+                Some(Ok(message)) if self.is_at_gate(&message) => continue,
                 Some(Ok(message)) => match read_event(&message) {
                     Meaning::Nothing => continue,
                     Meaning::Event(event) => event,
@@ -85,6 +86,22 @@ impl Docker {
                 return;
             }
         }
+    }
+
+    /// Whether it happened to a container at its gate: for others that one has not begun to run.
+    fn is_at_gate(&self, message: &EventMessage) -> bool {
+        let Some(actor) = &message.actor else {
+            return false;
+        };
+        let attributes = actor.attributes.as_ref();
+        let label = |name: &str| attributes.and_then(|all| all.get(name));
+        if label(LABEL_GATE).is_none() || message.action.as_deref() == Some("destroy") {
+            return false;
+        }
+        let service = label(LABEL_SERVICE).and_then(|text| text.parse().ok());
+        let held = service.and_then(|service: ServiceId| self.gates.held(&service));
+        message.action.as_deref() == Some("start")
+            || held.is_some_and(|held| Some(&held.id) == actor.id.as_ref())
     }
 
     /// What the last health check wrote; empty when that is not to be had any more.

@@ -37,7 +37,7 @@ impl Docker {
         Ok(found.map(read_image))
     }
 
-    async fn look_at_image(
+    pub(super) async fn look_at_image(
         &self,
         image: &str,
         action: &str,

@@ -6,6 +6,7 @@
 //! a process runs.
 
 use super::Docker;
+use super::containers::Running;
 use super::errors::failed;
 use crate::runtime_trait::{RuntimeError, RuntimeErrorKind};
 use std::fs;
@@ -35,7 +36,7 @@ impl Docker {
             );
             return Err(failed(action, RuntimeErrorKind::Refused(reason)));
         }
-        self.remove_by_id(action, id).await?;
+        self.remove_by_id(action, id, Running::Refuse).await?;
         let reason =
             "the engine was interrupted in the middle of a start; the container is made anew";
         Err(failed(action, RuntimeErrorKind::Other(reason.to_owned())))

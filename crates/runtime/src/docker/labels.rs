@@ -12,6 +12,8 @@ pub const LABEL_SERVICE: &str = "io.flocker.service";
 pub const LABEL_FINGERPRINT: &str = "io.flocker.fingerprint";
 /// The container's fixed address.
 pub const LABEL_ADDRESS: &str = "io.flocker.address";
+/// Present when the container begins at a gate.
+pub const LABEL_GATE: &str = "io.flocker.gate";
 
 /// The filter that lets only this cluster's objects through.
 pub(super) fn of_cluster(cluster: ClusterId) -> HashMap<String, Vec<String>> {

@@ -10,6 +10,8 @@ mod errors;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gate;
+mod hold;
 mod images;
 mod interrupted;
 mod labels;
@@ -19,21 +21,24 @@ mod network;
 mod options;
 mod process;
 mod pull_progress;
+mod release;
 mod request;
 mod settling;
 mod stop;
 mod subnet;
 
-pub use labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_SERVICE};
+pub use labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_GATE, LABEL_SERVICE};
 pub use network::network_name;
 
 use crate::runtime_trait::{
-    ContainerEvent, ContainerInfo, ContainerRequest, ImageInfo, LogSink, Runtime, RuntimeError,
+    ContainerEvent, ContainerInfo, ContainerRequest, ImageInfo, LogSink, MountRequest, Release,
+    Runtime, RuntimeError, Started,
 };
 use async_trait::async_trait;
 use engine::Engine;
 use flocker_types::ids::{ClusterId, ServiceId};
 use flocker_types::link::Follow;
+use gate::Gates;
 use settling::Settling;
 use std::path::PathBuf;
 use subnet::Subnet;
@@ -49,6 +54,8 @@ pub struct DockerConfig {
     /// Subnet of the node's container network, as `a.b.c.d/n`. Its first address is the node's own;
     /// containers get the addresses that their requests name.
     pub container_network: String,
+    /// A directory of our own for what containers need that are started before their volumes are there.
+    pub gates: PathBuf,
 }
 
 /// The Docker Engine of this node.
@@ -58,6 +65,7 @@ pub struct Docker {
     cluster: ClusterId,
     subnet: Subnet,
     settling: Settling,
+    gates: Gates,
 }
 
 impl Docker {
@@ -74,8 +82,10 @@ impl Docker {
             cluster: config.cluster,
             subnet,
             settling: Settling::default(),
+            gates: Gates::open(&config.gates),
         };
         docker.ensure_network().await?;
+        docker.forget_gone().await?;
         Ok(docker)
     }
 
@@ -126,7 +136,24 @@ impl Runtime for Docker {
         self.create_container(request).await
     }
 
-    async fn start(&self, service: &ServiceId) -> Result<(), RuntimeError> {
+    async fn hold(
+        &self,
+        request: &ContainerRequest,
+        volumes: &[String],
+    ) -> Result<(), RuntimeError> {
+        self.hold_container(request, volumes).await
+    }
+
+    async fn release(
+        &self,
+        service: &ServiceId,
+        fingerprint: &str,
+        volumes: &[MountRequest],
+    ) -> Result<Release, RuntimeError> {
+        self.release_container(service, fingerprint, volumes).await
+    }
+
+    async fn start(&self, service: &ServiceId) -> Result<Started, RuntimeError> {
         self.start_container(service).await
     }
 

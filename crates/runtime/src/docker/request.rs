@@ -2,14 +2,15 @@
 //! nothing but what is the same for every container: no restarts by the engine, bounded logs,
 //! mounts that later mounts of the node reach.
 
-use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_SERVICE};
+use super::gate::{NewGate, PROGRAM_TARGET};
+use super::labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_GATE, LABEL_SERVICE};
 use super::network::network_name;
 use super::options;
 use crate::runtime_trait::{ContainerRequest, MountRequest};
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
-    NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+    HostConfigLogConfig, ImageConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
+    MountType, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
 };
 use flocker_types::app::HealthCheck;
 use flocker_types::ids::ClusterId;
@@ -25,6 +26,7 @@ const NANOSECONDS_PER_MS: u64 = 1_000_000;
 pub(super) fn container_body(
     request: &ContainerRequest,
     cluster: ClusterId,
+    gate: Option<&NewGate>,
 ) -> ContainerCreateBody {
     let network = network_name(cluster);
     let mut body = ContainerCreateBody {
@@ -47,7 +49,56 @@ pub(super) fn container_body(
         ..ContainerCreateBody::default()
     };
     options::apply(&request.options, &mut body);
+    if let Some(gate) = gate {
+        begin_at(gate, &mut body);
+    }
     body
+}
+
+/// The gate's program in place of the container's own; user, directory and environment stay.
+fn begin_at(gate: &NewGate, body: &mut ContainerCreateBody) {
+    body.entrypoint = Some(vec![PROGRAM_TARGET.to_owned()]);
+    body.cmd = Some(gate.arguments.clone());
+    let labels = body.labels.get_or_insert_default();
+    labels.insert(LABEL_GATE.to_owned(), gate.places.len().to_string());
+    let program = MountRequest {
+        source: gate.program.clone(),
+        target: PROGRAM_TARGET.to_owned(),
+        read_only: true,
+    };
+    // Nothing of the container may be put into a place, where it would be hidden when the volume comes: the
+    // engine refuses to start a container that has something to be mounted, or its directory, in one.
+    let places = gate.places.iter().map(|(source, target)| MountRequest {
+        source: source.clone(),
+        target: target.clone(),
+        read_only: true,
+    });
+    let host = body.host_config.get_or_insert_default();
+    let mounts = host.mounts.get_or_insert_default();
+    mounts.extend(
+        std::iter::once(program)
+            .chain(places)
+            .map(|m| bind_mount(&m)),
+    );
+}
+
+/// The command that the engine makes of a request and its image, by the engine's own rules: an entry
+/// point of the request's own makes the image's command void, an empty one does not.
+pub(super) fn command_of(request: &ContainerRequest, image: &ImageConfig) -> Vec<String> {
+    let from_image = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let entrypoint = request.options.entrypoint.as_ref();
+    let replaced = entrypoint.is_some_and(|words| !words.is_empty());
+    let own = request.command.as_ref().filter(|words| !words.is_empty());
+    let command = match own {
+        Some(words) => words.clone(),
+        None if replaced => Vec::new(),
+        None => from_image(&image.cmd),
+    };
+    let entrypoint = entrypoint.map_or_else(|| from_image(&image.entrypoint), Clone::clone);
+    // The engine's way to take an entry point away.
+    let taken_away = entrypoint == [""];
+    let entrypoint = entrypoint.into_iter().filter(|_| !taken_away);
+    entrypoint.chain(command).collect()
 }
 
 fn labels(request: &ContainerRequest, cluster: ClusterId) -> HashMap<String, String> {
@@ -169,7 +220,7 @@ mod tests {
 
     fn body_json(request: &ContainerRequest) -> serde_json::Value {
         let cluster = "8c5b2f31-0000-4000-8000-000000000000".parse().unwrap();
-        serde_json::to_value(container_body(request, cluster)).unwrap()
+        serde_json::to_value(container_body(request, cluster, None)).unwrap()
     }
 
     #[test]
@@ -238,6 +289,72 @@ mod tests {
         for absent in ["Memory", "CpuShares"] {
             assert_eq!(body["HostConfig"].get(absent), None, "{absent}");
         }
+    }
+
+    #[test]
+    fn with_a_gate_only_the_beginning_differs() {
+        let gate = NewGate {
+            program: "/state/gates/program-1".into(),
+            places: vec![("/state/gates/places/c/0".into(), "/data".to_owned())],
+            arguments: ["/places/c/0", "--", "serve"].map(str::to_owned).to_vec(),
+        };
+        let mut asked = request();
+        asked.mounts.clear();
+        asked.options.entrypoint = Some(vec!["own".to_owned()]);
+        let cluster = "8c5b2f31-0000-4000-8000-000000000000".parse().unwrap();
+        let plain = body_json(&asked);
+        let body = container_body(&asked, cluster, Some(&gate));
+        let mut body = serde_json::to_value(body).unwrap();
+        assert_eq!(body["Entrypoint"], json!(["/.flocker-gate"]));
+        assert_eq!(body["Cmd"], json!(["/places/c/0", "--", "serve"]));
+        assert_eq!(body["Labels"]["io.flocker.gate"], "1");
+        let mount = |source: &str, target: &str| {
+            json!({"Type": "bind", "Source": source, "Target": target, "ReadOnly": true,
+                "BindOptions": {"Propagation": "rslave"}})
+        };
+        assert_eq!(
+            body["HostConfig"]["Mounts"],
+            json!([
+                mount("/state/gates/program-1", "/.flocker-gate"),
+                mount("/state/gates/places/c/0", "/data")
+            ])
+        );
+        for (key, value) in [("Entrypoint", &plain["Entrypoint"]), ("Cmd", &plain["Cmd"])] {
+            body[key] = value.clone();
+        }
+        body["Labels"]
+            .as_object_mut()
+            .unwrap()
+            .remove("io.flocker.gate");
+        body["HostConfig"]["Mounts"] = plain["HostConfig"]["Mounts"].clone();
+        assert_eq!(body, plain);
+    }
+
+    #[test]
+    fn the_command_is_the_one_that_the_engine_would_run() {
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        let image = ImageConfig {
+            entrypoint: Some(words("enter")),
+            cmd: Some(words("image cmd")),
+            ..ImageConfig::default()
+        };
+        let of = |entrypoint: Option<Vec<String>>, command: Option<&str>| {
+            let mut asked = request();
+            asked.options.entrypoint = entrypoint;
+            asked.command = command.map(words);
+            command_of(&asked, &image).join(" ")
+        };
+        assert_eq!(of(None, None), "enter image cmd");
+        assert_eq!(of(None, Some("own")), "enter own");
+        assert_eq!(of(Some(words("mine")), None), "mine");
+        assert_eq!(of(Some(words("mine")), Some("own")), "mine own");
+        assert_eq!(of(Some(Vec::new()), None), "image cmd");
+        assert_eq!(of(Some(Vec::new()), Some("own")), "own");
+        assert_eq!(of(Some(vec![String::new()]), Some("own")), "own");
+        assert_eq!(of(Some(vec![String::new()]), None), "");
+        let bare = command_of(&request(), &ImageConfig::default());
+        assert_eq!(bare, ["serve"]);
     }
 
     #[test]

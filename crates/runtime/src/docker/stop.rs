@@ -36,11 +36,15 @@ impl Docker {
         let Some(found) = self.find(service, verb).await? else {
             return Ok(None);
         };
-        let ContainerRun::Running { pid, .. } = found.info.run else {
+        let at_gate = found.info.run == ContainerRun::AtGate;
+        if !at_gate && !matches!(found.info.run, ContainerRun::Running { .. }) {
             return Ok(Some(found.exit_code));
-        };
-        let process = ContainerProcess::open(pid, &found.id);
+        }
+        let process = ContainerProcess::open(found.pid, &found.id);
         let process = process.as_ref();
+        if at_gate {
+            return self.kill_and_wait(&action, &found, process).await;
+        }
         let signal = found.stop_signal.as_deref().unwrap_or(STOP_SIGNAL_DEFAULT);
         self.send_signal(&action, &found, process, signal).await?;
         let ended = self.wait_ended(&action, &found, process);
@@ -48,10 +52,19 @@ impl Docker {
             return code;
         }
         tracing::warn!(%service, grace_ms, "container did not end in time; killing it");
-        self.send_signal(&action, &found, process, SIGNAL_KILL)
+        self.kill_and_wait(&action, &found, process).await
+    }
+
+    async fn kill_and_wait(
+        &self,
+        action: &str,
+        found: &Found,
+        process: Option<&ContainerProcess>,
+    ) -> Result<Option<i64>, RuntimeError> {
+        self.send_signal(action, found, process, SIGNAL_KILL)
             .await?;
-        let ended = self.wait_ended(&action, &found, process);
-        limited(&action, KILLED_MS_MAX, "the killed container to end", ended).await?
+        let ended = self.wait_ended(action, found, process);
+        limited(action, KILLED_MS_MAX, "the killed container to end", ended).await?
     }
 
     /// Returns when every process of the container has ended; with the exit code if the engine had

@@ -9,6 +9,7 @@
 
 mod configuration;
 mod failures;
+mod gates;
 mod images;
 mod lifecycle;
 mod observing;
@@ -54,6 +55,14 @@ async fn everything_else(world: &World) {
         configuration::connect_again_and_with_another_subnet,
         observing::health_changes_are_told,
         observing::logs_have_tail_and_follow,
+        gates::a_gate_changes_nothing,
+        gates::an_images_own_settings_hold,
+        gates::a_command_that_is_not_there_ends_it,
+        gates::another_runtime_finds_what_waits,
+        gates::a_signal_ends_a_gate,
+        gates::what_cannot_wait_is_refused,
+        gates::a_check_that_passes_at_the_gate_is_not_believed,
+        gates::it_passes_in_milliseconds,
         images::ports_are_read,
         images::an_image_travels_to_another_engine,
         failures::a_dead_engine_is_said_to_be_dead,

@@ -3,7 +3,7 @@
 use flocker_runtime::conformance::{Behaviour, Subject};
 use flocker_runtime::docker::DockerConfig;
 use flocker_runtime::test_engine::{TestEngine, TestImage};
-use flocker_runtime::{ContainerEvent, ContainerRequest, Docker, ImageInfo, Runtime};
+use flocker_runtime::{ContainerEvent, ContainerRequest, Docker, ImageInfo, MountRequest, Runtime};
 use flocker_types::container::ContainerOptions;
 use flocker_types::ids::{ClusterId, ServiceId};
 use std::future::Future;
@@ -93,6 +93,17 @@ impl Subject for World {
             ..self.script("any", &script)
         }
     }
+
+    fn volume(&self, service: &ServiceId) -> MountRequest {
+        let source = self.engine.shared_directory().join("conformance");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("of"), service.to_string()).unwrap();
+        MountRequest {
+            source,
+            target: "/data".to_owned(),
+            read_only: false,
+        }
+    }
 }
 
 pub(crate) fn config(engine: &TestEngine, cluster: ClusterId) -> DockerConfig {
@@ -100,6 +111,7 @@ pub(crate) fn config(engine: &TestEngine, cluster: ClusterId) -> DockerConfig {
         socket: engine.socket(),
         cluster,
         container_network: SUBNET.to_owned(),
+        gates: engine.shared_directory().join("gates"),
     }
 }
 

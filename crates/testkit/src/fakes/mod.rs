@@ -4,6 +4,7 @@
 //! be made to fail at a chosen call. They keep the contracts of the traits, which a test shared
 //! with the real ones checks, and they never touch the machine.
 
+mod containers;
 mod faults;
 mod images;
 mod runtime;

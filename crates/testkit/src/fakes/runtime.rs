@@ -1,17 +1,17 @@
 //! A container runtime in memory: containers run no process; the test says when one ends or what
 //! its health is.
 
+use super::containers::{State, StopState, no_image};
 use super::faults::Faults;
-use super::images::{Images, Packed};
+use super::images::Packed;
 use async_trait::async_trait;
 use flocker_runtime::{
     ContainerEvent, ContainerInfo, ContainerRequest, ContainerRun, Health, ImageInfo, LogSink,
-    Runtime, RuntimeError, RuntimeErrorKind,
+    MountRequest, Release, Runtime, RuntimeError, RuntimeErrorKind, Started,
 };
 use flocker_types::api::LogLine;
 use flocker_types::ids::ServiceId;
 use flocker_types::link::Follow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub enum RuntimeCall {
     ExportImage,
     ImportImage,
     Create,
+    Hold,
+    Release,
     Start,
     Stop,
     Remove,
@@ -53,24 +55,6 @@ pub struct FakeRuntime {
     state: Mutex<State>,
     /// Changes with every log line and every end of a container.
     changes: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    engine_is_down: bool,
-    images: Images,
-    registry: Images,
-    containers: BTreeMap<ServiceId, FakeContainer>,
-    deaf: BTreeSet<ServiceId>,
-    subscribers: Vec<mpsc::Sender<ContainerEvent>>,
-    pid_last: u32,
-}
-
-#[derive(Debug)]
-struct FakeContainer {
-    request: ContainerRequest,
-    run: ContainerRun,
-    log: Vec<LogLine>,
 }
 
 impl Default for FakeRuntime {
@@ -142,6 +126,13 @@ impl FakeRuntime {
         self.lock().engine_is_down = false;
     }
 
+    /// The volumes that a container was let through its gate with.
+    pub fn volumes(&self, service: &ServiceId) -> Vec<MountRequest> {
+        let state = self.lock();
+        let container = state.containers.get(service);
+        container.map_or_else(Vec::new, |one| one.volumes.clone())
+    }
+
     /// The request that a container was made from.
     pub fn request(&self, service: &ServiceId) -> Option<ContainerRequest> {
         let state = self.lock();
@@ -175,130 +166,6 @@ impl FakeRuntime {
             }
         };
         outcome.map_err(|kind| RuntimeError { action, kind })
-    }
-}
-
-impl State {
-    fn engine(&mut self) -> Result<&mut Self, RuntimeErrorKind> {
-        if self.engine_is_down {
-            return Err(RuntimeErrorKind::EngineDown {
-                endpoint: "the fake engine".to_owned(),
-                reason: "a test took it down".to_owned(),
-            });
-        }
-        Ok(self)
-    }
-
-    fn publish(&mut self, event: &ContainerEvent) {
-        self.subscribers
-            .retain(|subscriber| subscriber.try_send(event.clone()).is_ok());
-    }
-
-    fn end(&mut self, service: &ServiceId, code: i64) {
-        if let Some(container) = self.containers.get_mut(service)
-            && matches!(container.run, ContainerRun::Running { .. })
-        {
-            container.run = ContainerRun::Exited { code };
-            self.publish(&ContainerEvent::Exited(service.clone(), code));
-        }
-    }
-
-    fn create(&mut self, request: &ContainerRequest) -> Result<(), RuntimeErrorKind> {
-        if let Some(found) = self.containers.get(&request.service) {
-            if found.request.fingerprint == request.fingerprint {
-                return Ok(());
-            }
-            if matches!(found.run, ContainerRun::Running { .. }) {
-                return Err(RuntimeErrorKind::Refused(
-                    "its container still runs, made from another description; stop it first"
-                        .to_owned(),
-                ));
-            }
-            self.remove(&request.service)?;
-        }
-        if self.images.find(&request.image_id).is_none() {
-            return Err(no_image(&request.image_id));
-        }
-        let container = FakeContainer {
-            request: request.clone(),
-            run: ContainerRun::Created,
-            log: Vec::new(),
-        };
-        self.containers.insert(request.service.clone(), container);
-        Ok(())
-    }
-
-    fn start(&mut self, service: &ServiceId) -> Result<(), RuntimeErrorKind> {
-        let container = self
-            .containers
-            .get_mut(service)
-            .ok_or(RuntimeErrorKind::NoContainer)?;
-        if matches!(container.run, ContainerRun::Running { .. }) {
-            return Ok(());
-        }
-        self.pid_last += 1;
-        let checked = match &container.request.health_check {
-            Some(check) => check.test.first().is_some_and(|test| test != "NONE"),
-            None => false,
-        };
-        container.run = ContainerRun::Running {
-            pid: self.pid_last,
-            health: if checked {
-                Health::Starting
-            } else {
-                Health::None
-            },
-        };
-        self.publish(&ContainerEvent::Started(service.clone()));
-        Ok(())
-    }
-
-    fn remove(&mut self, service: &ServiceId) -> Result<(), RuntimeErrorKind> {
-        match self.containers.get(service) {
-            None => Ok(()),
-            Some(container) if matches!(container.run, ContainerRun::Running { .. }) => Err(
-                RuntimeErrorKind::Refused("it runs; stop it first".to_owned()),
-            ),
-            Some(_) => {
-                self.containers.remove(service);
-                self.publish(&ContainerEvent::Removed(service.clone()));
-                Ok(())
-            }
-        }
-    }
-
-    fn info(&self, service: &ServiceId) -> Option<ContainerInfo> {
-        let container = self.containers.get(service)?;
-        Some(ContainerInfo {
-            service: service.clone(),
-            fingerprint: container.request.fingerprint.clone(),
-            image_id: container.request.image_id.clone(),
-            address: container.request.address,
-            run: container.run.clone(),
-        })
-    }
-
-    fn stop_state(&self, service: &ServiceId) -> StopState {
-        match self.containers.get(service).map(|one| &one.run) {
-            None => StopState::Ended(None),
-            Some(ContainerRun::Created) => StopState::Ended(Some(0)),
-            Some(ContainerRun::Exited { code }) => StopState::Ended(Some(*code)),
-            Some(ContainerRun::Running { .. }) if self.deaf.contains(service) => StopState::Deaf,
-            Some(ContainerRun::Running { .. }) => StopState::Listens,
-        }
-    }
-}
-
-enum StopState {
-    Ended(Option<i64>),
-    Listens,
-    Deaf,
-}
-
-fn no_image(image: &str) -> RuntimeErrorKind {
-    RuntimeErrorKind::NoImage {
-        image: image.to_owned(),
-        reason: "the fake engine does not have it".to_owned(),
     }
 }
 
@@ -394,7 +261,32 @@ impl Runtime for FakeRuntime {
             .await
     }
 
-    async fn start(&self, service: &ServiceId) -> Result<(), RuntimeError> {
+    async fn hold(
+        &self,
+        request: &ContainerRequest,
+        volumes: &[String],
+    ) -> Result<(), RuntimeError> {
+        let action = format!("hold the container of {}", request.service);
+        self.run(RuntimeCall::Hold, action, |state| {
+            state.hold(request, volumes)
+        })
+        .await
+    }
+
+    async fn release(
+        &self,
+        service: &ServiceId,
+        fingerprint: &str,
+        volumes: &[MountRequest],
+    ) -> Result<Release, RuntimeError> {
+        let action = format!("let go on the container of {service}");
+        self.run(RuntimeCall::Release, action, |state| {
+            state.release(service, fingerprint, volumes)
+        })
+        .await
+    }
+
+    async fn start(&self, service: &ServiceId) -> Result<Started, RuntimeError> {
         let action = format!("start the container of {service}");
         self.run(RuntimeCall::Start, action, |state| state.start(service))
             .await
@@ -407,11 +299,15 @@ impl Runtime for FakeRuntime {
             if matches!(found, StopState::Listens) {
                 state.end(service, CODE_STOPPED);
             }
+            if let (StopState::AtGate, Some(one)) = (&found, state.containers.get_mut(service)) {
+                one.run = ContainerRun::Exited { code: CODE_KILLED };
+            }
             Ok(found)
         });
         let code = match state.await? {
             StopState::Ended(code) => code,
             StopState::Listens => Some(CODE_STOPPED),
+            StopState::AtGate => Some(CODE_KILLED),
             StopState::Deaf => {
                 tokio::time::sleep(Duration::from_millis(grace_ms)).await;
                 self.lock().end(service, CODE_KILLED);
