@@ -1,12 +1,13 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo sim test test-power test-matrix verify fix clean-sandbox fuzz
+.PHONY: help demo sim test test-power test-matrix test-api verify fix clean-sandbox fuzz
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
 	@echo 'make test           install what is missing and run every test (root or sudo)'
 	@echo 'make test-power     pull the plug of virtual machines during moves; hours (root or sudo)'
 	@echo 'make test-matrix    crash every step of every operation, as far as MATRIX_MINUTES go (root or sudo)'
+	@echo 'make test-api       send a running cluster requests made from docs/openapi.json (root or sudo)'
 	@echo 'make verify         the gate: format, lints, documentation, unit tests, house rules; changes nothing'
 	@echo 'make sim            run the simulator over 20,000 seeds (SEEDS=A..B for others); needs no root'
 	@echo 'make fix            put right what a program can: format, some lints'
@@ -24,6 +25,9 @@ test-power:
 
 test-matrix:
 	@scripts/test-matrix.sh
+
+test-api:
+	@scripts/test-api.sh
 
 verify:
 	@scripts/verify.sh

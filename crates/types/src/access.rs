@@ -127,8 +127,8 @@ pub enum RevokeRequest {
     Node(String),
     /// All certificates of a user.
     User(String),
-    /// The certificate with this serial number.
-    Serial(String),
+    /// The certificate with this serial number, in hexadecimal digits.
+    Serial(#[schemars(regex(pattern = r"^[0-9a-f]{32}$"))] String),
 }
 
 /// `POST /v1/nodes/renew`: nodes are to take new keys and certificates now.
@@ -142,6 +142,7 @@ pub struct RenewNodesRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddUserRequest {
     /// The name.
+    #[schemars(regex(pattern = r"^[a-zA-Z0-9_.@-]{1,64}$"))]
     pub name: String,
     /// What the user may do.
     pub role: UserRole,

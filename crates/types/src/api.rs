@@ -267,7 +267,8 @@ pub enum LogStream {
 /// `POST /v1/tokens`: a token with which one server may join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenRequest {
-    /// How long it shall be good, in milliseconds.
+    /// How long it shall be good, in milliseconds; a week at most.
+    #[schemars(range(min = 1, max = 604_800_000))]
     pub valid_ms: u64,
     /// Only for a new certificate of this node (name, id or address), whose old one is lost, has expired or
     /// is revoked; for a new node when absent.

@@ -45,6 +45,7 @@ pub struct ServiceSpec {
     pub ports: Vec<PortMapping>,
     /// Ports that other services reach at the cluster address, beside the published ones.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(with = "Vec<u16>")]
     pub expose: BTreeSet<u16>,
     /// Names under which this service reaches others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -232,6 +233,7 @@ pub struct Placement {
     pub services: BTreeMap<ServiceName, String>,
     /// Nodes whose services of this application are exactly those listed: others on them are
     /// stopped (their volumes kept). A v1 deployment lists such nodes; `node: []` empties one.
+    #[schemars(with = "Vec<String>")]
     pub exact_nodes: BTreeSet<String>,
     /// When true, every service of the application that is not in the manifest is stopped,
     /// wherever it runs (Compose files).

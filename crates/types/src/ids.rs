@@ -55,6 +55,7 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = "^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"))]
         pub struct $name(String);
 
         impl $name {
@@ -135,6 +136,9 @@ impl Default for ApplicationName {
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend(
+    "pattern" = "^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}/)?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"
+))]
 pub struct ServiceId {
     /// The application it belongs to.
     pub application: ApplicationName,

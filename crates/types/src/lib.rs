@@ -19,4 +19,5 @@ pub mod secret;
 pub mod stream;
 pub mod task;
 pub mod time;
+mod validity;
 pub mod volume;

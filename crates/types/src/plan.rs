@@ -18,6 +18,10 @@ pub struct Plan {
     pub unchanged: Vec<ServiceId>,
     /// What a person should know before saying yes.
     pub warnings: Vec<String>,
+    /// Control's mark, of what it alone can make: a plan that comes back changed, or from elsewhere, is
+    /// refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seal: String,
 }
 
 /// What happens to one service.

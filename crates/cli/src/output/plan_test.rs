@@ -32,6 +32,7 @@ fn step(
 fn plan(steps: Vec<PlanStep>, unchanged: &[&str]) -> Plan {
     Plan {
         based_on: Generation(7),
+        seal: String::new(),
         steps,
         unchanged: unchanged.iter().map(|name| name.parse().unwrap()).collect(),
         warnings: Vec::new(),

@@ -73,7 +73,7 @@ impl JoinGate {
     async fn enter(&self, peer: IpAddr) -> Result<SemaphorePermit<'_>, Refusal> {
         let busy = |message: String| {
             Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::Unavailable,
                 message,
             )

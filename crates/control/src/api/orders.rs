@@ -12,6 +12,7 @@ use flocker_types::api::{
     DeployRequest, MoveRequest, PlanRequest, RemoveRequest, RemoveVolumeRequest,
     RestoreVolumeRequest, Started,
 };
+use flocker_types::app::Application;
 use flocker_types::plan::Plan;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub(super) async fn plan(
     user: User,
     Body(request): Body<PlanRequest>,
 ) -> Result<Json<Plan>, Refusal> {
+    check(&request.application)?;
     secrets::check_given(&request.application)?;
     match api.ask(&user, Request::Plan(Box::new(request))).await? {
         Response::Plan(mut plan) => {
@@ -59,6 +61,15 @@ pub(super) async fn plan(
             Ok(Json(*plan))
         }
         other => Err(unexpected(&other).into()),
+    }
+}
+
+/// Everything else that is wrong with an application shows when it is planned.
+fn check(application: &Application) -> Result<(), Refusal> {
+    match application.mistakes().as_slice() {
+        [] => Ok(()),
+        mistakes => Err(Refusal::invalid(mistakes.join("\n"))
+            .hint("docs/openapi.json says what a service is; `flocker check` reads manifests")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Secret values on their way through the API: people get them sealed, or not at all.
 //!
 //! A plan goes to whoever asked for it and comes back to be executed, so its secrets are sealed: they can be
-//! opened by this control alone, and only for the service and variable that they belong to.
+//! opened by this control alone, and only for the service and variable that they belong to. The plan has a
+//! seal as a whole, too: what comes back is what was shown, or it is not executed.
 
 use super::Api;
 use super::refusal::Refusal;
@@ -31,49 +32,61 @@ pub(super) fn check_given(application: &Application) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Seals what a plan must not show.
+/// Seals what a plan must not show, and the plan as a whole.
 pub(super) fn seal(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
     for step in &mut plan.steps {
         for (name, value) in step.spec.secrets_mut() {
             let Some(text) = value.reveal() else { continue };
             let sealed = api.sealer.seal(text, &place(&step.service, name));
-            *value = SecretText::Sealed(sealed.map_err(|error| {
-                Refusal::from(ApiError {
-                    code: ErrorCode::Internal,
-                    message: error.to_string(),
-                    hint: Some("try again".to_owned()),
-                })
-            })?);
+            *value = SecretText::Sealed(sealed.map_err(|error| failed(&error))?);
+        }
+    }
+    plan.seal.clear();
+    let whole = whole(plan)?;
+    plan.seal = api
+        .sealer
+        .seal("", &whole)
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// Opens what [`seal`] has sealed: a plan that it has not made, or that was changed, is refused. The core
+/// carries a plan out as it is and checks only whether the cluster has changed since.
+pub(super) fn open(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
+    let seal = std::mem::take(&mut plan.seal);
+    if api.sealer.open(&seal, &whole(plan)?).is_err() {
+        return Err(Refusal::from(ApiError {
+            code: ErrorCode::Conflict,
+            message:
+                "this is no plan that control has made: it was changed, or control was started \
+                      again since"
+                    .to_owned(),
+            hint: Some("run the same command again for a new plan".to_owned()),
+        }));
+    }
+    for step in &mut plan.steps {
+        for (name, value) in step.spec.secrets_mut() {
+            let SecretText::Sealed(sealed) = value else {
+                continue;
+            };
+            let text = api.sealer.open(sealed, &place(&step.service, name));
+            *value = SecretText::Plain(text.map_err(|error| failed(&error))?);
         }
     }
     Ok(())
 }
 
-/// Opens what [`seal`] has sealed.
-pub(super) fn open(api: &Api, plan: &mut Plan) -> Result<(), Refusal> {
-    for step in &mut plan.steps {
-        for (name, value) in step.spec.secrets_mut() {
-            let opened = match value {
-                SecretText::Plain(_) => continue,
-                SecretText::Sealed(sealed) => {
-                    api.sealer.open(sealed, &place(&step.service, name)).ok()
-                }
-                SecretText::Hidden => None,
-            };
-            let Some(text) = opened else {
-                return Err(Refusal::from(ApiError {
-                    code: ErrorCode::Conflict,
-                    message: format!(
-                        "{}: the plan is out of date: its value of {name} cannot be opened any more",
-                        step.service
-                    ),
-                    hint: Some("run the same command again for a new plan".to_owned()),
-                }));
-            };
-            *value = SecretText::Plain(text);
-        }
-    }
-    Ok(())
+/// A plan as text, to which its seal belongs.
+fn whole(plan: &Plan) -> Result<String, Refusal> {
+    serde_json::to_string(plan).map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::error::Error) -> Refusal {
+    Refusal::from(ApiError {
+        code: ErrorCode::Internal,
+        message: error.to_string(),
+        hint: Some("try again".to_owned()),
+    })
 }
 
 /// Takes secrets out of what everybody may see.

@@ -398,3 +398,38 @@ async fn a_secret_is_in_no_answer_and_arrives_all_the_same() {
     let store = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
     assert!(store.contains("hunter2"), "control itself knows it");
 }
+
+/// The core carries a plan out as it is. One that no plan of its own could be ended it once: a start that
+/// goes nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_control_has_not_made_is_refused_and_harms_nothing() {
+    let cluster = Cluster::start().await;
+    let _node = Obedient::start(&cluster).await;
+    let ops = cluster.client();
+    let plan: Plan = ops.post("/v1/plan", &with_secret("hunter2")).await.unwrap();
+    let mut nowhere = plan.clone();
+    nowhere.steps[0].target = None;
+    let mut unsealed = plan.clone();
+    unsealed.seal.clear();
+    let mut renamed = plan.clone();
+    renamed.warnings.push("all is well".to_owned());
+    let mut in_the_open = plan.clone();
+    let secrets = &mut in_the_open.steps[0].spec.secret_environment;
+    secrets.insert("API_KEY".to_owned(), SecretText::Plain("mine".to_owned()));
+    for plan in [nowhere, unsealed, renamed, in_the_open] {
+        let answer = ops
+            .post::<_, Started>("/v1/deploy", &DeployRequest { plan })
+            .await;
+        let (status, error) = refusal(answer);
+        assert_eq!((status, error.code), (409, ErrorCode::Conflict));
+        assert!(
+            error.message.contains("no plan that control has made"),
+            "{error:?}"
+        );
+    }
+    // Control still answers, and takes the plan that it made.
+    let started = ops
+        .post::<_, Started>("/v1/deploy", &DeployRequest { plan })
+        .await;
+    assert_eq!(started.unwrap().operations.len(), 1);
+}

@@ -44,9 +44,10 @@ const VIEWER_ROUTES: [(&str, &str); 8] = [
     ("GET", "/v1/events?nonsense=1"),
 ];
 const NODE_ROUTES: [(&str, &str); 2] = [("POST", "/v1/link/agent"), ("POST", "/v1/link/proxy")];
-const MEMBER_ROUTES: [(&str, &str); 3] = [
+const MEMBER_ROUTES: [(&str, &str); 4] = [
     ("GET", "/v1/health"),
     ("GET", "/v1/version"),
+    ("GET", "/v1/openapi.json"),
     ("POST", "/v1/certificates/renew"),
 ];
 

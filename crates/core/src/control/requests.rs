@@ -262,6 +262,7 @@ impl Control {
         };
         let plan = Plan {
             based_on: self.state.meta.generation,
+            seal: String::new(),
             steps: vec![step],
             unchanged: Vec::new(),
             warnings: Vec::new(),

@@ -325,6 +325,7 @@ impl Planner<'_> {
         if self.problems.is_empty() {
             return Ok(Plan {
                 based_on: self.state.meta.generation,
+                seal: String::new(),
                 steps: self.steps,
                 unchanged: self.unchanged,
                 warnings: self.warnings,

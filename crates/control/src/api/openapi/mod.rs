@@ -89,7 +89,7 @@ fn describe_operation(operation: &Operation, generator: &mut SchemaGenerator) ->
             json!({ "required": true, "content": content }),
         );
     }
-    described.insert("responses".to_owned(), responses(operation, who, generator));
+    described.insert("responses".to_owned(), responses(operation, generator));
     Value::Object(described)
 }
 
@@ -127,7 +127,7 @@ fn in_json(schema: SchemaOf, generator: &mut SchemaGenerator) -> Value {
     json!({ "application/json": { "schema": schema(generator) } })
 }
 
-fn responses(operation: &Operation, who: Option<Who>, generator: &mut SchemaGenerator) -> Value {
+fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let (status, description, content) = match operation.answer {
         Answer::Json(schema) => ("200", "Done.", Some(in_json(schema, generator))),
         Answer::Accepted(schema) => ("202", "It goes on.", Some(in_json(schema, generator))),
@@ -164,10 +164,7 @@ fn responses(operation: &Operation, who: Option<Who>, generator: &mut SchemaGene
     }
     answers.insert(status.to_owned(), Value::Object(done));
     let refusal = in_json(SchemaGenerator::subschema_for::<ApiError>, generator);
-    let mut refused = vec![400];
-    if who != Some(Who::Anybody) {
-        refused.push(403);
-    }
+    let mut refused = vec![400, 403];
     if operation.body.is_some() {
         refused.extend([408, 413, 415]);
     }
@@ -189,6 +186,7 @@ fn reason(status: u16) -> &'static str {
         409 => "It contradicts what is going on, or what has changed since.",
         413 => "The body is too long.",
         415 => "The body is not said to be JSON.",
+        429 => "Too many tried, or tried with tokens that were refused; later.",
         503 => "Something that is needed is not there now.",
         507 => "The disk of the store is nearly full.",
         _ => "Refused.",

@@ -109,6 +109,8 @@ const fn query(name: &'static str, kind: Kind, about: &'static str) -> Parameter
 const MISSING: u16 = 404;
 /// It contradicts what is going on.
 const CONFLICT: u16 = 409;
+/// Too many tried.
+const TOO_MANY: u16 = 429;
 /// Something that is needed is not there now.
 const UNAVAILABLE: u16 = 503;
 /// The disk of the store is nearly full.
@@ -151,6 +153,10 @@ const fn post(
 }
 
 impl Operation {
+    const fn refused(self, refusals: &'static [u16]) -> Self {
+        Self { refusals, ..self }
+    }
+
     const fn with(self, parameters: &'static [Parameter]) -> Self {
         Self {
             parameters,
@@ -198,7 +204,7 @@ const AUDIT: &[Parameter] = &[
     ),
     query(
         "limit",
-        Kind::Number(u32::MAX as u64),
+        Kind::Number(u64::MAX),
         "At most so many, the latest.",
     ),
 ];
@@ -294,7 +300,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Makes whoever has a token a node. The one request that needs no certificate.",
         of::<JoinRequest>,
         Answer::Json(of::<JoinResponse>),
-    ),
+    )
+    .refused(&[CONFLICT, TOO_MANY, UNAVAILABLE, NO_ROOM]),
     get(
         "GET /v1/users",
         "users",

@@ -86,6 +86,7 @@ pub(crate) fn plans() -> Vec<Plan> {
     };
     vec![Plan {
         based_on: Generation(12),
+        seal: String::new(),
         steps: vec![step, start],
         unchanged: vec!["cache".parse().unwrap()],
         warnings: vec!["beta has little room".to_owned()],
