@@ -1,9 +1,10 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-.PHONY: help demo sim test test-power test-matrix test-api verify fix clean-sandbox fuzz
+.PHONY: help demo bench-pause sim test test-power test-matrix test-api verify fix clean-sandbox fuzz
 
 help:
 	@echo 'make demo           see Flocker move a database on this machine (root or sudo)'
+	@echo 'make bench-pause    measure the pause of a move beside a bare script (root or sudo)'
 	@echo 'make test           install what is missing and run every test (root or sudo)'
 	@echo 'make test-power     pull the plug of virtual machines during moves; hours (root or sudo)'
 	@echo 'make test-matrix    crash every step of every operation, as far as MATRIX_MINUTES go (root or sudo)'
@@ -16,6 +17,9 @@ help:
 
 demo:
 	@scripts/demo.sh
+
+bench-pause:
+	@scripts/bench-pause.sh
 
 test:
 	@scripts/test.sh

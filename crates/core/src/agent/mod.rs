@@ -12,6 +12,8 @@ pub(crate) mod fingerprint;
 mod found;
 mod ledger;
 mod memory;
+#[cfg(test)]
+mod prepared_test;
 mod service;
 mod task;
 #[cfg(test)]

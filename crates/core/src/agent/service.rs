@@ -34,6 +34,9 @@ pub(super) struct Service {
     /// Earliest time at which a stop or a removal that failed is tried again.
     pub(super) retry_at: Option<Monotonic>,
     pub(super) container: Option<Container>,
+    /// A task has made the container since the last directive, which therefore does not mean it: it waits
+    /// for the one that will.
+    prepared: bool,
     job: Option<(JobId, Doing)>,
     pub(super) doubt: Doubt,
     heard: Heard,
@@ -105,6 +108,7 @@ impl Default for Service {
             start_at: None,
             retry_at: None,
             container: None,
+            prepared: false,
             job: None,
             doubt: Doubt::None,
             heard: Heard::Nothing,
@@ -121,6 +125,7 @@ impl Default for Service {
 impl Service {
     /// A new directive: whatever was given up is tried anew.
     pub(super) fn directed(&mut self) {
+        self.prepared = false;
         self.restarts = 0;
         self.retries = 0;
         self.start_at = Some(Monotonic::default());
@@ -167,7 +172,7 @@ impl Agent {
             Want::Stopped if service.may_run() => self.begin_stop(id),
             Want::Stopped => self.settle(id, directive.generation),
             Want::Absent if service.may_run() => self.begin_stop(id),
-            Want::Absent if service.may_exist() => {
+            Want::Absent if service.may_exist() && !service.prepared => {
                 let job = Job::RemoveContainer {
                     service: id.clone(),
                 };
@@ -329,6 +334,7 @@ impl Agent {
         if service.runs() {
             return;
         }
+        service.prepared = true;
         service.container = Some(Container {
             fingerprint,
             prepared: prepared.clone(),

@@ -25,7 +25,7 @@ fn held() -> VolumeCopy {
     }
 }
 
-fn agent_with(volumes: Vec<VolumeCopy>) -> Agent {
+pub(super) fn agent_with(volumes: Vec<VolumeCopy>) -> Agent {
     let boot = BootId(Uuid::from_u128(2));
     let node = NodeId(Uuid::from_u128(3));
     let pool = PoolUsage {
@@ -57,7 +57,7 @@ fn agent_with(volumes: Vec<VolumeCopy>) -> Agent {
     Agent::new(at(), start).0
 }
 
-fn at() -> Now {
+pub(super) fn at() -> Now {
     Now {
         monotonic: Monotonic(1),
         wall: UnixMs(1),
