@@ -22,6 +22,8 @@ const PASSWORD: &str = "tea-and-biscuits";
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 const ROWS_LIMIT: Duration = Duration::from_secs(60);
 const FILL_LIMIT: Duration = Duration::from_secs(120);
+/// Values that are sent before their answers are awaited.
+const BATCH_VALUES: u32 = 256;
 /// Bytes of one value that Redis is filled with.
 const VALUE_BYTES: usize = 1_024;
 
@@ -178,7 +180,10 @@ pub(crate) async fn fill_redis(address: SocketAddr, bytes: u64) -> Result<()> {
         let mut stream = BufReader::new(TcpStream::connect(address).await?);
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut answer = String::new();
-        for number in 0..bytes / VALUE_BYTES as u64 {
+        let values = bytes / VALUE_BYTES as u64;
+        let mut commands = String::new();
+        let mut unanswered = 0;
+        for number in 0..values {
             let mut value = String::with_capacity(VALUE_BYTES);
             while value.len() < VALUE_BYTES {
                 state ^= state << 13;
@@ -186,11 +191,18 @@ pub(crate) async fn fill_redis(address: SocketAddr, bytes: u64) -> Result<()> {
                 state ^= state << 17;
                 value.push_str(&format!("{state:016x}"));
             }
-            let command = format!("SET filler:{number} {value}\r\n");
-            stream.write_all(command.as_bytes()).await?;
-            answer.clear();
-            stream.read_line(&mut answer).await?;
-            anyhow::ensure!(answer.starts_with("+OK"), "Redis answers {answer}");
+            commands.push_str(&format!("SET filler:{number} {value}\r\n"));
+            unanswered += 1;
+            if unanswered < BATCH_VALUES && number + 1 < values {
+                continue;
+            }
+            stream.write_all(commands.as_bytes()).await?;
+            commands.clear();
+            for _ in 0..std::mem::take(&mut unanswered) {
+                answer.clear();
+                stream.read_line(&mut answer).await?;
+                anyhow::ensure!(answer.starts_with("+OK"), "Redis answers {answer}");
+            }
         }
         Ok(())
     };
