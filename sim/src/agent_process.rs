@@ -289,6 +289,7 @@ impl World {
         self.checks
             .ledger_kept(self.now_us, id, &old, &self.nodes[&id].ledger);
         self.carry_out_agent(id, commands);
+        self.may_echo(id);
         self.run_agent(id);
     }
 

@@ -12,10 +12,10 @@ use crate::rng::Rng;
 use crate::store::{Revisions, Store};
 use crate::world::{Pause, Process, World};
 use flocker_core::cluster::{Change, State};
-use flocker_core::control::{Command, Control, Event, RequestId, Session};
+use flocker_core::control::{Command, Control, Event, Output, RequestId, Session};
 use flocker_types::ids::NodeId;
 use flocker_types::link::{AgentHello, AgentMessage, ProxyMessage};
-use flocker_types::time::Monotonic;
+use flocker_types::time::{Monotonic, Now};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -68,6 +68,8 @@ pub(crate) struct ControlProcess {
     round_at_us: u64,
     keeping: Option<Keeping>,
     sessions: BTreeMap<Session, LinkId>,
+    /// The newest connection of each agent.
+    present: BTreeMap<NodeId, Session>,
     waiters: BTreeSet<RequestId>,
     /// Rounds without anything but a tick in the present second, to see a loop that never rests.
     ticks: (u64, u32),
@@ -120,6 +122,7 @@ impl World {
             round_at_us: self.now_us,
             keeping: None,
             sessions: BTreeMap::new(),
+            present: BTreeMap::new(),
             waiters: BTreeSet::new(),
             ticks: (0, 0),
         });
@@ -142,6 +145,7 @@ impl World {
             // It is not known whether the transaction has reached the disk.
             if self.control.rng.chance(500) {
                 self.keep(&mut process, &keeping.changes);
+                self.checks.control_interrupted();
             }
         } else {
             self.checks
@@ -180,6 +184,7 @@ impl World {
             return;
         };
         let (session, node) = (link.session, link.node);
+        let late = self.node_mut(node).echoes.said(session, &wire);
         let input = match (wire, session) {
             (Wire::Agent(AgentMessage::Hello(hello)), None) => Input::AgentConnected(id, hello),
             (Wire::Proxy(ProxyMessage::Hello { tunnel, .. }), None) => {
@@ -197,6 +202,9 @@ impl World {
             }
         }
         self.control_input(input);
+        if let Some((session, message)) = late {
+            self.control_input(Input::Agent(session, message));
+        }
     }
 
     /// A link ended.
@@ -240,9 +248,10 @@ impl World {
             events.push(Event::Tick);
         }
         for event in events {
-            let output = process.core.step(now, event);
-            changes.extend(output.changes);
-            commands.extend(output.commands);
+            for output in self.step_control(&mut process, now, event) {
+                changes.extend(output.changes);
+                commands.extend(output.commands);
+            }
         }
         self.trace
             .note(10, u64::try_from(changes.len()).unwrap_or(0), self.now_us);
@@ -261,6 +270,35 @@ impl World {
             self.checks.control_interrupted();
         }
         self.after(wait, What::ControlKept(life));
+    }
+
+    /// Hands an event to the core. What comes on a connection that a newer one has replaced must change
+    /// nothing; time passes first, so that what follows from that is not taken for its effect.
+    fn step_control(
+        &mut self,
+        process: &mut ControlProcess,
+        now: Now,
+        event: Event,
+    ) -> Vec<Output> {
+        match &event {
+            Event::AgentConnected { session, hello } => {
+                process.present.insert(hello.node, *session);
+            }
+            Event::AgentMessage { session, .. } => {
+                let link = process.sessions.get(session);
+                let link = link.and_then(|link| self.network.links.get(link));
+                let present = link.and_then(|link| process.present.get(&link.node));
+                if present.is_some_and(|present| present != session) {
+                    let tick = process.core.step(now, Event::Tick);
+                    let output = process.core.step(now, event);
+                    let void = output.changes.is_empty() && output.commands.is_empty();
+                    self.checks.replaced_connection(self.now_us, void);
+                    return vec![tick, output];
+                }
+            }
+            _ => {}
+        }
+        vec![process.core.step(now, event)]
     }
 
     fn admit(&mut self, process: &mut ControlProcess, input: Input) -> Option<Event> {

@@ -10,7 +10,7 @@ use crate::scenario::{
 use flocker_types::app::RestartPolicy;
 
 /// Kinds of faults that a run may have.
-const FAMILIES: u64 = 9;
+const FAMILIES: u64 = 10;
 const STORAGE_CALLS: [StorageCall; 8] = [
     StorageCall::Create,
     StorageCall::Snapshot,
@@ -141,10 +141,17 @@ fn faults(rng: &mut Rng, scenario: &Scenario, actions: &mut Vec<Timed>) {
     } else {
         chosen
     };
+    let orders: Vec<u64> = actions.iter().map(|timed| timed.at_ms).collect();
     for _ in 0..rng.between(1, 14) {
         let family = chosen[rng.index(chosen.len())];
         let fault = fault(rng, scenario, family);
-        let at_ms = rng.between(2_000, scenario.faults_end_ms);
+        // Half of them come while somebody's order is being carried out.
+        let at_ms = if rng.chance(500) {
+            let begins = orders[rng.index(orders.len())];
+            (begins + rng.between(0, 6_000)).min(scenario.faults_end_ms)
+        } else {
+            rng.between(2_000, scenario.faults_end_ms)
+        };
         let lasts_ms = match rng.below(8) {
             0 => rng.between(1, 300),
             1..4 => rng.between(200, 6_000),
@@ -220,6 +227,7 @@ fn fault(rng: &mut Rng, scenario: &Scenario, family: u64) -> Fault {
                 _ => Fault::Exit(service, [0, 1, 137][rng.index(3)]),
             }
         }
+        8 => Fault::Echo(here, times),
         _ => match rng.below(4) {
             0 => Fault::StoreFails(times.min(2)),
             1 => {

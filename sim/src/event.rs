@@ -77,6 +77,8 @@ pub(crate) enum What {
     ActionEnds(usize),
     /// A node has its power again.
     PowerOn(NodeId),
+    /// A node hears again what it heard long ago.
+    Echo(NodeId),
 }
 
 #[derive(Debug)]

@@ -125,6 +125,7 @@ impl World {
             Fault::EngineDown(_, containers) => self.engine_down(id, *containers),
             Fault::CutStreams(_, times) => node.streams_to_cut += times,
             Fault::DamageStreams(_, times) => node.streams_to_damage += times,
+            Fault::Echo(_, times) => node.echoes.due += times,
             Fault::SlowDisk(_, factor) => node.slow = *factor,
             Fault::FullPool(_) => node.pool.full += 1,
             Fault::FullDisk(_) => node.state_full += 1,
@@ -176,6 +177,7 @@ impl World {
             }
             Fault::CutStreams(..) => node.streams_to_cut = 0,
             Fault::DamageStreams(..) => node.streams_to_damage = 0,
+            Fault::Echo(..) => node.echoes.due = 0,
             Fault::SlowDisk(..) => node.slow = 1,
             Fault::FullPool(_) => node.pool.full -= 1,
             Fault::FullDisk(_) => node.state_full -= 1,
@@ -248,7 +250,6 @@ impl World {
 
     fn exit(&mut self, service: usize, code: i64) {
         if let Some((node, id)) = self.running_on(service) {
-            self.checks.exits_by_itself(&id);
             self.end_container(node, &id, code, Grace::Ignores);
         }
     }
@@ -281,6 +282,7 @@ impl Fault {
             | Self::EngineDown(node, _)
             | Self::CutStreams(node, _)
             | Self::DamageStreams(node, _)
+            | Self::Echo(node, _)
             | Self::SlowDisk(node, _)
             | Self::FullPool(node)
             | Self::FullDisk(node)
@@ -291,6 +293,21 @@ impl Fault {
             | Self::WallClock(Place::Node(node), _) => Some(*node),
             _ => None,
         }
+    }
+
+    /// Whether a container may stay down by it, until somebody deploys it again.
+    pub fn hinders_starts(&self) -> bool {
+        matches!(
+            self,
+            Self::Exit(..)
+                | Self::RuntimeFails(..)
+                | Self::RuntimeHangs(..)
+                | Self::StorageFails(..)
+                | Self::FullPool(_)
+                | Self::FullDisk(_)
+                | Self::ImagesGone(_)
+                | Self::RegistryDown
+        )
     }
 
     /// Whether containers may go down with it.

@@ -5,9 +5,6 @@ use crate::world::World;
 use flocker_core::cluster::{Record, ServiceRecord, VolumeRecord};
 use flocker_types::route::RouteState;
 
-/// Snapshots that a copy may keep, tails not counted.
-const SNAPSHOTS_MAX: usize = 6;
-
 /// Control runs, nobody waits for it, and no operation goes on.
 pub(crate) fn operations_ended(world: &World) -> Result<(), String> {
     if world.control.process.is_none() {
@@ -48,6 +45,28 @@ pub(crate) fn healed(world: &World) -> Result<(), String> {
             Record::Service(service) => service_is_whole(world, service)?,
             Record::Volume(volume) => volume_is_whole(world, volume)?,
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Every service that has a node runs there and answers.
+pub(crate) fn services_run(world: &World) -> Result<(), String> {
+    for record in world.control.store.records() {
+        let Record::Service(service) = record else {
+            continue;
+        };
+        let Some(node) = service.node.and_then(|id| world.nodes.get(&id)) else {
+            continue;
+        };
+        if node
+            .running(&service.id)
+            .is_none_or(|container| !container.listens)
+        {
+            return Err(format!(
+                "{} is not started again on {}",
+                service.id, node.name
+            ));
         }
     }
     Ok(())
@@ -129,13 +148,15 @@ fn volume_is_whole(world: &World, volume: &VolumeRecord) -> Result<(), String> {
             ));
         }
         let tails = |name: &str| name.starts_with("tail-");
-        let kept = copy
-            .snapshots
-            .iter()
-            .filter(|s| !tails(s.name.as_str()))
-            .count();
-        if kept > SNAPSHOTS_MAX {
-            return Err(format!("{} keeps {kept} snapshots of {name}", node.name));
+        let names = copy.snapshots.iter().map(|s| s.name.as_str());
+        let kept: Vec<&str> = names.filter(|name| !tails(name)).collect();
+        // The newest, the head, and one for each other node.
+        if kept.len() > world.nodes.len() + 1 {
+            let (count, kept) = (kept.len(), kept.join(", "));
+            return Err(format!(
+                "{} keeps {count} snapshots of {name}: {kept}",
+                node.name
+            ));
         }
     }
     Ok(())

@@ -33,6 +33,7 @@ mod clock;
 mod control_process;
 mod copying;
 pub mod draw;
+mod echo;
 pub mod engine;
 mod event;
 mod faults;

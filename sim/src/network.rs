@@ -391,6 +391,7 @@ impl World {
                 self.control_hears(id, wire);
             }
             Direction::Down if link.client_open && self.process_lives(node, kind, life) => {
+                self.node_mut(node).echoes.hear(&wire);
                 match kind {
                     LinkKind::Agent => self.agent_hears(node, id, wire),
                     LinkKind::Proxy => self.proxy_hears(node, id, wire),

@@ -2,6 +2,7 @@
 
 use crate::agent_process::AgentInput;
 use crate::agent_process::AgentProcess;
+use crate::echo::Echoes;
 use crate::engine::{Call, Container, Engine, Grace};
 use crate::event::{Life, What};
 use crate::pool::Pool;
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) streams_to_cut: u32,
     pub(crate) streams_to_damage: u32,
+    pub(crate) echoes: Echoes,
     pub(crate) rng: Rng,
 }
 
@@ -67,6 +69,7 @@ impl Node {
             engine: Engine::new(),
             streams_to_cut: 0,
             streams_to_damage: 0,
+            echoes: Echoes::default(),
             rng,
         }
     }

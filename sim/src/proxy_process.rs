@@ -111,6 +111,9 @@ impl World {
         self.checks.routes_are(self.now_us, id, &table);
         self.node_mut(id).proxy.table = Some(table);
         let changed = !effects.is_empty();
+        if changed {
+            self.may_echo(id);
+        }
         for effect in effects {
             if let Effect::WakeHeld(service) = effect {
                 self.wake_held(id, &service);

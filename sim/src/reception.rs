@@ -15,7 +15,7 @@ use flocker_types::volume::{Checksum, VolumeLabel};
 const STALL_US: u64 = 30_000_000;
 
 /// What a sender offers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Offer {
     pub(crate) source: NodeId,
     pub(crate) source_life: Life,
@@ -104,6 +104,7 @@ impl World {
             moved_us: now,
             reply: None,
         };
+        node.echoes.hear_offer(&reception.offer);
         node.agent.receptions.insert(number, reception);
         let life = node.agent.life;
         let input = AgentInput::Incoming {

@@ -13,6 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// After the last fault every operation ends within this, in milliseconds. The longest wait of an
 /// operation is the ten minutes for a service that it depends on.
 pub const OPERATIONS_END_MS: u64 = 1_000_000;
+/// What was stopped with its machine or its engine runs again within this, in milliseconds.
+pub const RESTARTED_MS: u64 = 120_000;
 /// After that, and after somebody has deployed again what should run, the cluster is whole within
 /// this, in milliseconds.
 pub const HEALED_MS: u64 = 300_000;
@@ -88,6 +90,10 @@ impl World {
                 .actions
                 .iter()
                 .any(|timed| faults(&timed.action));
+        let stops =
+            |action: &Action| matches!(action, Action::Fault(fault) if fault.stops_containers());
+        let actions = &self.scenario.actions;
+        self.checks.operations.undisturbed = !actions.iter().any(|timed| stops(&timed.action));
         for (index, timed) in self.scenario.actions.iter().enumerate() {
             self.queue
                 .push(begins + timed.at_ms * 1_000, What::Action(index));
@@ -111,6 +117,14 @@ impl World {
             return;
         }
         self.go_on_until(self.now_us + 5_000_000);
+        // What a machine's or an engine's end has stopped is started again without being asked for.
+        let by_itself = self.checks.counts.failed == 0
+            && !self.scenario.actions.iter().any(
+                |timed| matches!(&timed.action, Action::Fault(fault) if fault.hinders_starts()),
+            );
+        if by_itself && !self.wait_for(RESTARTED_MS, "the cluster heals", healing::services_run) {
+            return;
+        }
         self.redeploy();
         if !self.wait_for(HEALED_MS, "the cluster heals", healing::healed) {
             return;

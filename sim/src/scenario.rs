@@ -196,6 +196,8 @@ pub enum Fault {
     SlowStore(u64),
     /// The next transactions fail; whether they happened is not known.
     StoreFails(u32),
+    /// The next words that a node hears are followed by some that it heard long ago.
+    Echo(u8, u32),
     /// A machine's date jumps by so many milliseconds.
     WallClock(Place, i64),
 }

@@ -7,6 +7,7 @@ use crate::agent_process::AgentInput;
 use crate::check::Checks;
 use crate::clients::Clients;
 use crate::control_process::ControlHost;
+use crate::echo::Echoes;
 use crate::event::{Life, Queue, What};
 use crate::network::{Direction, End, Host, LinkId, LinkKind, Network};
 use crate::node::Node;
@@ -105,7 +106,8 @@ impl World {
         world.control.drift_ppm = i64::try_from(drift).unwrap_or(0) - centre;
         for number in 1..=world.scenario.nodes {
             let id = node_id(number);
-            let node = Node::new(seed, id, cluster, number);
+            let mut node = Node::new(seed, id, cluster, number);
+            node.echoes = Echoes::new(&world.scenario, number);
             world.control.store.put(Record::Node(NodeRecord {
                 id,
                 name: NodeName::new(node.name.clone()).expect("a valid name"),
@@ -215,6 +217,7 @@ impl World {
             | What::AgentTold(id, ..)
             | What::WatcherHears(id, ..)
             | What::WatcherLooks(id, _)
+            | What::Echo(id)
             | What::Job(id, ..)
             | What::Reception(id, ..) => Some(Process::Agent(*id)),
             What::ProxySaved(id, ..) => Some(Process::Proxy(*id)),
@@ -289,6 +292,7 @@ impl World {
             What::Action(index) => self.begin_action(index),
             What::ActionEnds(index) => self.end_action(index),
             What::PowerOn(id) => self.power_on(id),
+            What::Echo(id) => self.echo(id),
         }
     }
 

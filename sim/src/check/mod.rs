@@ -176,6 +176,7 @@ impl Checks {
     pub(crate) fn job_begun(&mut self, now: u64, node: &Node, job: &Job) {
         let confirmed = start_after_confirm::job(node, job);
         self.note(now, "start-after-confirm", confirmed);
+        self.note(now, "one-writer", one_writer::job(node, job));
         self.note(
             now,
             "data-outlives-control",
@@ -261,6 +262,16 @@ impl Checks {
         self.note(now, "stale-rejected", verdict);
     }
 
+    pub(crate) fn replaced_connection(&mut self, now: u64, void: bool) {
+        let message = "what came on a connection that was replaced changed something";
+        let verdict = if void {
+            Ok(())
+        } else {
+            Err(message.to_owned())
+        };
+        self.note(now, "stale-rejected", verdict);
+    }
+
     pub(crate) fn received(&mut self, now: u64, node: &Node, volume: VolumeId) {
         let verdict = self.stale.epoch(node, volume);
         self.note(now, "stale-rejected", verdict);
@@ -330,10 +341,6 @@ impl Checks {
     }
 
     pub(crate) fn container_ended(&mut self, _: u64, _: NodeId, _: &ServiceId) {}
-
-    pub(crate) fn exits_by_itself(&mut self, service: &ServiceId) {
-        self.operations.exits.insert(service.clone());
-    }
 
     pub(crate) fn answered(&mut self, _: &Result<Response, ApiError>) {}
 }

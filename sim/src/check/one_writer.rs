@@ -3,7 +3,9 @@
 //! nothing is written there.
 
 use super::{Nodes, Truth, Verdict};
+use crate::echo::runs_on;
 use crate::node::Node;
+use flocker_core::agent::Job;
 use flocker_types::ids::{NodeId, ServiceId, VolumeId};
 use flocker_types::task::VolumeClaim;
 
@@ -77,6 +79,23 @@ pub(super) fn wrote(id: NodeId, volume: VolumeId, truth: &Truth) -> Verdict {
         )),
         _ => Ok(()),
     }
+}
+
+/// A copy that a node's own service writes is not given up, not even when somebody says so.
+pub(super) fn job(node: &Node, job: &Job) -> Verdict {
+    let (volume, what) = match job {
+        Job::Demote { volume, .. } => (*volume, "made a replica"),
+        Job::Destroy { volume } => (*volume, "deleted"),
+        _ => return Ok(()),
+    };
+    if runs_on(node, volume) {
+        return Err(format!(
+            "volume {} is to be {what} on {}, which is told to run a service on it",
+            volume.short(),
+            node.name
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn unused(node: &Node, volume: VolumeId, what: &str) -> Verdict {

@@ -6,7 +6,7 @@ use crate::store::Store;
 use flocker_core::cluster::{Change, Key, Record};
 use flocker_types::ids::{NodeId, OperationId, ServiceId};
 use flocker_types::operation::{Operation, OperationStatus, Phase};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// More ticks in a second than this mean that a loop does not rest.
 const TICKS_MAX: u32 = 300;
@@ -19,8 +19,8 @@ const ATTEMPTS_MAX: u32 = 3;
 pub(crate) struct Operations {
     /// Where their services were when they began.
     began: BTreeMap<OperationId, Option<NodeId>>,
-    /// Services whose containers were made to end by themselves.
-    pub(crate) exits: BTreeSet<ServiceId>,
+    /// Nothing in this run makes a container end.
+    pub(crate) undisturbed: bool,
     /// Nothing goes wrong in this run: every operation succeeds.
     pub(crate) calm: bool,
 }
@@ -121,6 +121,13 @@ impl Operations {
             OperationStatus::Failed { phase, .. } if *phase <= Phase::Commit && node != began => {
                 Err(format!(
                     "{kind} of {service} failed in phase {phase} and changed its node"
+                ))
+            }
+            OperationStatus::Failed { failure, .. }
+                if self.undisturbed && failure.message.contains("ended at once") =>
+            {
+                Err(format!(
+                    "{kind} of {service} failed though nothing ended: {failure}"
                 ))
             }
             OperationStatus::Failed { phase, failure } if self.calm && *phase != Phase::Wait => {

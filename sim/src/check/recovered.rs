@@ -23,6 +23,8 @@ pub(crate) fn rebuilt(nodes: &Nodes, store: &Store) -> Result<State, String> {
         lost.volumes.remove(&id);
         state.volumes.remove(&id);
     }
+    // A node that was let in and whose answer was lost has never come; there is nobody to ask.
+    lost.nodes.retain(|id, _| nodes.contains_key(id));
     let renamed = |unknown: &Unknown| matches!(unknown, Unknown::Renamed(..));
     let renamed = found.unknowns.iter().any(renamed);
     // Said in a sentence of its own: two volumes of one name, one of which was to be deleted.

@@ -344,7 +344,15 @@ impl Agent {
     fn fold_volumes(&mut self, outcome: &JobOutcome) {
         match outcome {
             JobOutcome::Volumes(volumes) | JobOutcome::Running { volumes, .. } => {
-                for copy in volumes.clone() {
+                for mut copy in volumes.clone() {
+                    // A start looks at its volumes when it begins. One that is still held as it was
+                    // may have had snapshots taken and deleted since, which were told.
+                    let known = self.volumes.get(&copy.label.id);
+                    if let (JobOutcome::Running { .. }, Some(known)) = (outcome, known)
+                        && (known.role, known.label.epoch) == (copy.role, copy.label.epoch)
+                    {
+                        copy.snapshots.clone_from(&known.snapshots);
+                    }
                     let same = self.volumes.get(&copy.label.id).is_some_and(|known| {
                         let used_bytes = copy.used_bytes.or(known.used_bytes);
                         let copy = VolumeCopy {

@@ -42,6 +42,8 @@ pub(super) struct Service {
     heard: Heard,
     /// What the start that is under way makes.
     starting: Option<Starting>,
+    /// What a container is known by that does what the directive of this generation wants.
+    wanted: Option<(Generation, String)>,
     /// Starts in a row that ended soon, or did not succeed: they make the waits longer.
     restarts: u32,
     /// Starts since the last directive that were made because the container had failed.
@@ -113,6 +115,7 @@ impl Default for Service {
             doubt: Doubt::None,
             heard: Heard::Nothing,
             starting: None,
+            wanted: None,
             restarts: 0,
             retries: 0,
             run_began: None,
@@ -149,6 +152,29 @@ impl Service {
         self.container.is_some() || self.doubt != Doubt::None
     }
 
+    /// Whether there is nothing to do and nothing to say, seen without looking closely: this is asked
+    /// of every service at every event.
+    fn runs_as_told(&self, directive: &Directive) -> bool {
+        let Some((generation, wanted)) = &self.wanted else {
+            return false;
+        };
+        let Some(container) = &self.container else {
+            return false;
+        };
+        let told = match &self.state {
+            ContainerState::Running { .. } => container.ready,
+            ContainerState::Starting | ContainerState::Unhealthy { .. } => !container.ready,
+            _ => false,
+        };
+        told && *generation == directive.generation
+            && self.acted_on == directive.generation
+            && matches!(directive.want, Want::Run { .. })
+            && self.doubt != Doubt::MayRun
+            && self.heard != Heard::Asking
+            && container.run == ContainerRunSeen::Running
+            && container.fingerprint == *wanted
+    }
+
     fn runs(&self) -> bool {
         self.container
             .as_ref()
@@ -158,15 +184,19 @@ impl Service {
 
 impl Agent {
     pub(super) fn drive_service(&mut self, id: &ServiceId) {
-        let Some(directive) = self.ledger.directives.get(id).cloned() else {
+        let Some(directive) = self.ledger.directives.get(id) else {
             return;
         };
         let Some(service) = self.services.get(id) else {
             return;
         };
-        if service.job.is_some() || service.retry_at.is_some_and(|at| at > self.now.monotonic) {
+        if service.job.is_some()
+            || service.retry_at.is_some_and(|at| at > self.now.monotonic)
+            || service.runs_as_told(directive)
+        {
             return;
         }
+        let directive = directive.clone();
         match &directive.want {
             Want::Run { container, volumes } => self.drive_run(id, &directive, container, volumes),
             Want::Stopped if service.may_run() => self.begin_stop(id),
@@ -189,7 +219,7 @@ impl Agent {
         container: &ContainerSpec,
         volumes: &[VolumeClaim],
     ) {
-        let fingerprint = fingerprint(container);
+        let fingerprint = self.wanted_fingerprint(id, directive.generation, container);
         let may_start = volumes.is_empty() || self.confirmed || planted(Mutant::StartedUnconfirmed);
         let now = self.now.monotonic;
         let Some(service) = self.services.get(id) else {
@@ -239,6 +269,23 @@ impl Agent {
         }
         self.begin_for(id, Doing::Run, job);
         self.set_state(id, directive.generation, ContainerState::Starting);
+    }
+
+    fn wanted_fingerprint(
+        &mut self,
+        id: &ServiceId,
+        generation: Generation,
+        container: &ContainerSpec,
+    ) -> String {
+        let service = self.services.entry(id.clone()).or_default();
+        match &service.wanted {
+            Some((of, known)) if *of == generation => known.clone(),
+            _ => {
+                let wanted = fingerprint(container);
+                service.wanted = Some((generation, wanted.clone()));
+                wanted
+            }
+        }
     }
 
     fn begin_for(&mut self, id: &ServiceId, doing: Doing, job: Job) {

@@ -222,11 +222,20 @@ pub struct VolumeRecord {
     pub created: bool,
     /// When it is to be deleted, once a person has asked for that.
     pub destroy_after: Option<UnixMs>,
+    /// What was left of its grace time when that was last written down, in milliseconds. It is counted
+    /// while control runs, without the date: that of a machine may jump.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub grace_left_ms: u64,
     /// Its copies as their nodes last reported them.
     pub copies: BTreeMap<NodeId, CopyRecord>,
     /// Nodes that were ever told to make or receive it: nobody else is believed to have a copy.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub granted: BTreeSet<NodeId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl VolumeRecord {

@@ -13,11 +13,14 @@ use uuid::Uuid;
 
 /// A node that failed at a chore is left alone this long, in milliseconds.
 const CHORE_DELAY_MS: u64 = 30_000;
+/// Of a grace time that passes no less than this is written down, in milliseconds.
+const GRACE_STEP_MS_MIN: u64 = 1_000;
 /// A chore that shows no progress for this long is given up, in milliseconds.
 const CHORE_STALL_LIMIT_MS: u64 = 300_000;
 
 impl Control {
     pub(super) fn do_chores(&mut self) {
+        self.count_grace();
         let mut found: Vec<(NodeId, VolumeId, Work)> = Vec::new();
         let mut gone = Vec::new();
         for volume in self.state.volumes.values() {
@@ -26,10 +29,15 @@ impl Control {
             }
             let due = volume
                 .destroy_after
-                .is_some_and(|time| time <= self.now.wall || planted(Mutant::GraceTimeSkipped));
-            if due && volume.copies.is_empty() {
+                .is_some_and(|time| time <= self.now.wall && volume.grace_left_ms == 0)
+                || volume.destroy_after.is_some() && planted(Mutant::GraceTimeSkipped);
+            if due && volume.copies.is_empty() && volume.granted.is_empty() {
                 gone.push(volume.id);
             }
+            // A node that was told to make it may do so late: it goes there, too, seen or not.
+            let unseen = volume.granted.iter();
+            let unseen = unseen.filter(|node| due && !volume.copies.contains_key(node));
+            found.extend(unseen.map(|node| (*node, volume.id, deletion(volume))));
             for (node, copy) in &volume.copies {
                 if let Some(work) = chore(volume, *node, copy, due) {
                     found.push((*node, volume.id, work));
@@ -42,6 +50,33 @@ impl Control {
         }
         for (node, volume, work) in found {
             self.give_chore(node, volume, work);
+        }
+    }
+
+    /// Grace time passes while control runs, whatever the date says. What is left is written down now
+    /// and then, so that a restart makes a deletion later, never sooner.
+    fn count_grace(&mut self) {
+        let now = self.now.monotonic;
+        let volumes = &self.state.volumes;
+        let waits =
+            |volume: &VolumeRecord| volume.destroy_after.is_some() && volume.grace_left_ms > 0;
+        self.grace_since
+            .retain(|id, _| volumes.get(id).is_some_and(waits));
+        let waiting: Vec<(VolumeId, u64)> = volumes
+            .values()
+            .filter(|volume| waits(volume))
+            .map(|volume| (volume.id, volume.grace_left_ms))
+            .collect();
+        for (id, left_ms) in waiting {
+            let since = *self.grace_since.entry(id).or_insert(now);
+            let passed_ms = now.since_ms(since);
+            let worth_ms = (left_ms / 10).max(GRACE_STEP_MS_MIN).min(left_ms);
+            if passed_ms >= worth_ms
+                && let Some(volume) = self.state.volume_mut(id)
+            {
+                volume.grace_left_ms = left_ms.saturating_sub(passed_ms);
+                self.grace_since.insert(id, now);
+            }
         }
     }
 
@@ -82,6 +117,13 @@ impl Control {
     }
 }
 
+fn deletion(volume: &VolumeRecord) -> Work {
+    Work::Destroy {
+        volume: volume.id,
+        epoch: volume.epoch,
+    }
+}
+
 fn subject(work: &Work) -> VolumeId {
     match work {
         Work::Demote { volume, .. } | Work::Prune { volume, .. } | Work::Destroy { volume, .. } => {
@@ -96,10 +138,7 @@ fn subject(work: &Work) -> VolumeId {
 fn chore(volume: &VolumeRecord, node: NodeId, copy: &CopyRecord, due: bool) -> Option<Work> {
     let id = volume.id;
     if due {
-        return Some(Work::Destroy {
-            volume: id,
-            epoch: volume.epoch,
-        });
+        return Some(deletion(volume));
     }
     let outdated = node != volume.holder && copy.epoch < volume.epoch;
     if outdated && copy.role == Role::Holder && !planted(Mutant::OldHolderKept) {

@@ -5,7 +5,7 @@ use super::links::AgentFacts;
 use super::{Control, requests};
 use crate::cluster::{CopyRecord, usage};
 use crate::mutant::{Mutant, planted};
-use flocker_types::ids::{NodeId, ServiceId, VolumeId};
+use flocker_types::ids::{NodeId, ServiceId, SnapshotName, VolumeId};
 use flocker_types::link::{AgentHello, AgentMessage, ProxyMessage, ToAgent, ToProxy};
 use flocker_types::task::{ContainerState, ServiceStatus, TaskReport};
 use flocker_types::volume::VolumeCopy;
@@ -156,6 +156,7 @@ impl Control {
             .filter(|volume| volume.copies.contains_key(&node))
             .map(|volume| volume.id)
             .filter(|id| copies.iter().all(|copy| copy.label.id != *id))
+            .filter(|id| !self.confirmed.contains_key(&(*id, node)))
             .collect();
         for id in gone {
             self.volume_gone(node, id);
@@ -265,14 +266,19 @@ impl Control {
         let news = copy
             .used_bytes
             .filter(|used_bytes| usage::is_news(known, *used_bytes));
+        let listed = copy.snapshots.iter().map(|snapshot| snapshot.name.clone());
+        let mut snapshots: Vec<SnapshotName> = listed.collect();
+        if let Some(awaited) = self.confirmed.get_mut(&(id, node)) {
+            awaited.retain(|name| !snapshots.contains(name));
+            snapshots.extend(awaited.iter().cloned());
+            if awaited.is_empty() {
+                self.confirmed.remove(&(id, node));
+            }
+        }
         let record = CopyRecord {
             role: copy.role,
             epoch: copy.label.epoch,
-            snapshots: copy
-                .snapshots
-                .iter()
-                .map(|snapshot| snapshot.name.clone())
-                .collect(),
+            snapshots,
             used_bytes: news.or(known),
         };
         if volume.copies.get(&node) != Some(&record)
@@ -288,16 +294,20 @@ impl Control {
     }
 
     pub(super) fn volume_gone(&mut self, node: NodeId, id: VolumeId) {
-        let known = self
-            .state
-            .volumes
-            .get(&id)
-            .is_some_and(|v| v.copies.contains_key(&node));
-        if !known {
+        self.confirmed.remove(&(id, node));
+        let Some(volume) = self.state.volumes.get(&id) else {
+            return;
+        };
+        // It was told to delete it, and will not make it any more.
+        let deleted = volume.destroy_after.is_some() && volume.granted.contains(&node);
+        if !deleted && !volume.copies.contains_key(&node) {
             return;
         }
         if let Some(volume) = self.state.volume_mut(id) {
             volume.copies.remove(&node);
+            if deleted {
+                volume.granted.remove(&node);
+            }
         }
     }
 

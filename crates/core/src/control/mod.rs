@@ -23,7 +23,9 @@ use crate::operation::Live;
 use crate::plan::Observed;
 pub(crate) use chores::{demotion_head, newest_common};
 use flocker_types::api::EventRecord;
-use flocker_types::ids::{Generation, NodeId, OperationId, ServiceId, TaskId};
+use flocker_types::ids::{
+    Generation, NodeId, OperationId, ServiceId, SnapshotName, TaskId, VolumeId,
+};
 use flocker_types::limits::OperationLimits;
 use flocker_types::link::{ToAgent, ToProxy};
 use flocker_types::route::{Backend, Route, RoutePort, RouteState};
@@ -51,6 +53,11 @@ pub struct Control {
     chores: BTreeMap<TaskId, (NodeId, Task)>,
     waiting: Vec<(RequestId, OperationId)>,
     logs: BTreeMap<u64, logs::LogRequest>,
+    /// Snapshots that sources have seen arrive on a node and that the node itself has not told of yet:
+    /// what it said before they came may arrive after them.
+    pub(crate) confirmed: BTreeMap<(VolumeId, NodeId), Vec<SnapshotName>>,
+    /// Since when the grace time that is left of volumes to be deleted is being counted.
+    grace_since: BTreeMap<VolumeId, Monotonic>,
     event_sequence: u64,
     pub(crate) now: Now,
     pub(crate) commands: Vec<Command>,
@@ -75,6 +82,8 @@ impl Control {
             chores: BTreeMap::new(),
             waiting: Vec::new(),
             logs: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            grace_since: BTreeMap::new(),
             event_sequence: 0,
             now: zero,
             commands: Vec::new(),

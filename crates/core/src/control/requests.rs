@@ -303,6 +303,8 @@ impl Control {
         let message = format!("volume {} will be deleted", volume.name);
         if let Some(volume) = self.state.volume_mut(request.volume) {
             volume.destroy_after = Some(destroy_after);
+            volume.grace_left_ms = request.grace_ms;
+            self.grace_since.remove(&request.volume);
         }
         self.publish(message, None, None, None);
         Ok(Response::Done)
@@ -315,12 +317,18 @@ impl Control {
         if volume.destroy_after.is_none() {
             return Ok(Response::Done);
         }
+        if volume.grace_left_ms == 0 {
+            let message = format!("the grace time of volume {} is over", volume.name);
+            let hint = "its deletion has begun and cannot be taken back";
+            return Err(error(ErrorCode::Conflict, message, hint));
+        }
         if let Some(other) = self.state.volume_named(&volume.application, &volume.name) {
             let message = format!("there is a new volume {} ({})", other.name, other.id);
             return Err(error(ErrorCode::Conflict, message, "delete that one first"));
         }
         if let Some(volume) = self.state.volume_mut(request.volume) {
             volume.destroy_after = None;
+            volume.grace_left_ms = 0;
         }
         Ok(Response::Done)
     }

@@ -141,6 +141,7 @@ fn volumes(
                 snapshot_sequence: 0,
                 created: false,
                 destroy_after: None,
+                grace_left_ms: 0,
                 copies: BTreeMap::new(),
                 granted: BTreeSet::new(),
             };

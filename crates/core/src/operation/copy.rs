@@ -233,6 +233,8 @@ fn target_has(control: &mut Control, id: OperationId, volumes: &[CopiedVolume]) 
         });
         if !copy.snapshots.contains(&sent.snapshot) {
             copy.snapshots.push(sent.snapshot.clone());
+            let awaited = control.confirmed.entry((sent.volume, target));
+            awaited.or_default().push(sent.snapshot.clone());
         }
     }
 }

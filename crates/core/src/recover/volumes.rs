@@ -129,6 +129,7 @@ impl<'a> Said<'a> {
             created: self.base.is_none_or(|base| base.created) || !self.copies.is_empty(),
             granted: self.granted(evidence),
             destroy_after: self.base.and_then(|base| base.destroy_after),
+            grace_left_ms: self.base.map_or(0, |base| base.grace_left_ms),
             copies: self.copy_records(evidence),
         }))
     }

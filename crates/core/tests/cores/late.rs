@@ -1,7 +1,7 @@
 //! What comes later than it should, or sooner: an old order, the engine's news.
 
 use crate::world::{JobParcel, Parcel, World, database, deployment, node_id, service};
-use flocker_core::agent::{Event, Job};
+use flocker_core::agent::{Event, Job, JobOutcome};
 use flocker_types::ids::{Generation, NodeId};
 use flocker_types::link::{AgentMessage, ToAgent};
 use flocker_types::operation::OperationStatus;
@@ -233,4 +233,61 @@ fn what_the_target_confirmed_to_the_source_is_known_though_its_own_word_does_not
         drop(world.hold_back(own_word));
         assert!(world.deliver(), "the source's word does not count");
     }
+}
+
+#[test]
+fn what_a_start_saw_when_it_began_does_not_hide_the_snapshots_taken_since() {
+    let mut world = world_with_database();
+    let (n1, db) = (node_id(1), service("db"));
+    world.kill_agent(n1);
+    world.nodes.get_mut(&n1).unwrap().remove_container(&db);
+    world.start_agent(n1);
+    let end = |parcel: &Parcel| {
+        matches!(parcel, Parcel::Tell(_, _, event)
+            if matches!(**event, Event::JobDone { result: Ok(JobOutcome::Running { .. }), .. }))
+    };
+    let end = loop {
+        match world.hold_back(end) {
+            Some(end) => break end,
+            None => assert!(world.deliver(), "it is not started again"),
+        }
+    };
+    let snapshots = |world: &World| {
+        let hello = world.nodes[&n1].agent.as_ref().unwrap().hello();
+        hello.volumes[0].snapshots.len()
+    };
+    world.begin_move("db", "n2");
+    while snapshots(&world) == 0 {
+        assert!(world.deliver(), "nothing is copied");
+    }
+    world.release(end);
+    world.deliver();
+    assert_ne!(snapshots(&world), 0);
+}
+
+/// What a node said before a snapshot came to it arrives after its source has said that it came.
+#[test]
+fn an_older_list_of_the_target_does_not_hide_what_its_source_saw_arrive() {
+    let mut world = world_with_database();
+    world.begin_move("db", "n3");
+    let own_word = |parcel: &Parcel| {
+        matches!(parcel,
+            Parcel::ToControl(_, AgentMessage::Volume(copy)) if copy.role == Role::Replica)
+    };
+    let known = |world: &World| {
+        let state = world.control.as_ref().unwrap().state();
+        let volume = state.volumes.values().next().unwrap();
+        let copy = volume.copies.get(&node_id(3));
+        copy.map_or_else(Vec::new, |copy| copy.snapshots.clone())
+    };
+    let mut held = Vec::new();
+    while known(&world).len() < 2 {
+        held.extend(world.hold_back(own_word));
+        assert!(world.deliver(), "one round is no test");
+    }
+    let newest = known(&world).last().cloned();
+    assert!(held.len() > 1, "the target says something after each round");
+    world.release(held.swap_remove(0));
+    world.deliver();
+    assert_eq!(known(&world).last().cloned(), newest);
 }

@@ -1,6 +1,7 @@
 //! The cores together: control, agents and route tables, in a world without IO.
 
 mod crash;
+mod deletion;
 mod late;
 mod lies;
 mod plan_laws;

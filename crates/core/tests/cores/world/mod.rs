@@ -51,6 +51,8 @@ pub(crate) struct World {
     proxy_sessions: BTreeMap<Session, NodeId>,
     pub(crate) routes: BTreeMap<(NodeId, ServiceId), Route>,
     clock_ms: u64,
+    /// How wrong the date is.
+    pub(crate) date_ahead_ms: u64,
     next: u64,
     /// Messages handled so far; a test can stop the world at any of them.
     pub(crate) steps: u64,
@@ -124,6 +126,7 @@ impl World {
             proxy_sessions: BTreeMap::new(),
             routes: BTreeMap::new(),
             clock_ms: 1_000,
+            date_ahead_ms: 0,
             next: 0,
             steps: 0,
         };
@@ -159,7 +162,7 @@ impl World {
     pub(crate) fn now(&self) -> Now {
         Now {
             monotonic: Monotonic(self.clock_ms),
-            wall: UnixMs(self.clock_ms),
+            wall: UnixMs(self.clock_ms + self.date_ahead_ms),
         }
     }
 
