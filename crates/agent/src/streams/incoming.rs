@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -102,6 +103,8 @@ pub(crate) async fn serve(listener: TcpListener, node: Node) {
                 Err(error) => tracing::warn!(%peer, error = chain(&error), "refused"),
             }
         });
+        // Whoever was pushed out goes before the next one comes.
+        yield_now().await;
     }
 }
 

@@ -11,11 +11,13 @@
 )]
 
 mod access;
+mod attacks;
 mod crash;
 mod known_failures;
 mod long;
 mod moves;
 mod recover;
+mod rotation;
 mod services;
 mod shop;
 mod support;

@@ -153,6 +153,8 @@ pub(crate) async fn accept_tunnels(listener: TcpListener, shared: Arc<Shared>) {
             let visitor = shared.tunnel_door.receive(peer.ip());
             let tunnel = serve_tunnel(Arc::clone(&shared), stream, peer, visitor);
             shared.tasks.spawn(tunnel);
+            // Whoever was pushed out goes before the next one comes.
+            tokio::task::yield_now().await;
         }
     };
     tokio::select! {

@@ -110,6 +110,8 @@ pub async fn serve_tls<S, B>(
             connections.spawn(async move {
                 entrance.serve_one(stream, peer, visitor, service).await;
             });
+            // Whoever was pushed out goes before the next one comes.
+            tokio::task::yield_now().await;
         }
     };
     tokio::select! {

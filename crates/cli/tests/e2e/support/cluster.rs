@@ -72,6 +72,11 @@ impl Cluster {
         }
     }
 
+    /// What the sandbox's user shows.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::load(&context_directory(&self.sandbox), CredentialFiles::USER).unwrap()
+    }
+
     /// Adds a server that is no node yet.
     pub(crate) async fn add_server(&mut self) {
         self.sandbox.add_server().await.unwrap();
