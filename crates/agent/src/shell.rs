@@ -219,8 +219,11 @@ impl Shell {
     }
 
     /// A link whose queue is full is given up: it is opened anew, and the hello on it says everything.
-    fn send(&mut self, message: AgentMessage) {
+    fn send(&mut self, mut message: AgentMessage) {
         let Some(link) = &self.link else { return };
+        if let AgentMessage::Memory(memory) = &mut message {
+            memory.revocations = self.node.config.credentials.revocations().all();
+        }
         if let Err(error) = link.try_send(message) {
             tracing::warn!(%error, "the link to control does not take messages");
             self.link = None;

@@ -344,6 +344,7 @@ async fn who_is_no_node_or_is_revoked_gets_no_stream_and_loses_those_that_are_op
         whom: Revoked::Node(id),
         until: UnixMs(u64::MAX),
         by: "ops".to_owned(),
+        mark: None,
     };
     a.node.config.credentials.revocations().add(&[revocation]);
     assert!(open.0.reply().await.is_err(), "it is cut while it is quiet");

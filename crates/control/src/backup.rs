@@ -40,6 +40,9 @@ pub struct AuthorityCopy {
     pub certificate: String,
     /// Its private key, in PEM.
     pub key: String,
+    /// While it is being changed: how far that is, with the new one's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<String>,
 }
 
 /// A backup.
@@ -248,6 +251,7 @@ mod tests {
         let authority = AuthorityCopy {
             certificate: "a\nb\n".to_owned(),
             key: "c\n".to_owned(),
+            rotation: None,
         };
         Backup {
             authority: Some(authority),

@@ -90,6 +90,16 @@ impl StateDirectory {
         self.0.join(CredentialFiles::CONTROL.authority)
     }
 
+    /// How far a change of the authority is, and the new one's key meanwhile.
+    pub fn rotation(&self) -> PathBuf {
+        self.0.join("rotation.json")
+    }
+
+    /// The newest certificate of each member that was seen.
+    pub fn certificates(&self) -> PathBuf {
+        self.0.join("certificates.json")
+    }
+
     /// The authority's private key: whoever has it can let anybody into the cluster.
     pub fn authority_key(&self) -> PathBuf {
         self.0.join("ca.key")

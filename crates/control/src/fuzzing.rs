@@ -6,6 +6,9 @@
 
 use crate::api::{Api, ClusterFacts, Office, router};
 use crate::audit::AuditLog;
+use crate::authorities::Authorities;
+use crate::certificates::Certificates;
+use crate::config::StateDirectory;
 use crate::shell::{Keeper, Shell};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -122,9 +125,11 @@ fn api(stopping: &CancellationToken) -> (Shell, axum::Router) {
     let own = own.expect("a certificate can be issued");
     let pem = authority.certificate_pem();
     let credentials = Credentials::from_pem(&own.certificate_pem, &own.key_pem, pem);
+    let files = AUDIT.with(|directory| StateDirectory::new(directory.path()));
     let office = Office {
         credentials: credentials.expect("they fit"),
-        authority: Arc::new(authority),
+        authorities: Arc::new(Authorities::only(authority, &files)),
+        certificates: Certificates::open(files.certificates(), CLUSTER),
         validity: NODE_VALIDITY,
         sealer: Sealer::create().expect("there is randomness"),
         audit: AUDIT.with(|directory| AuditLog::open(directory.path()).expect("it can be written")),
@@ -159,6 +164,7 @@ fn request(part: &[u8]) -> Option<Request<Body>> {
         serial: "01".to_owned(),
         issued: UnixMs(1_000),
         expires: UnixMs(u64::MAX),
+        issuer: String::new(),
     });
     Request::builder()
         .method(method)

@@ -6,7 +6,7 @@
 use crate::config::StateDirectory;
 use crate::shell::{KeepError, Keeper, wall_clock};
 use flocker_core::cluster::{Change, MetaRecord, Network, NodeRecord, Record};
-use flocker_net::pki::{Authority, AuthorityError, Identity, NODE_VALIDITY, Role};
+use flocker_net::pki::{Authority, AuthorityError, Identity, Issued, NODE_VALIDITY, Role};
 use flocker_net::tls::{CredentialFiles, Credentials, CredentialsError};
 use flocker_store::{RedbStore, StateStore, StoreError};
 use flocker_types::ids::{ClusterId, Generation, NodeId, NodeName};
@@ -97,16 +97,22 @@ pub fn initialise(state_dir: &Path, request: &InitRequest) -> Result<Authority, 
         });
     }
     let authority = Authority::create(request.cluster)?;
-    issue_for_control(&authority, &files, NODE_VALIDITY)?;
+    issue_for_control(
+        &authority,
+        authority.certificate_pem(),
+        &files,
+        NODE_VALIDITY,
+    )?;
     authority.save(&files.authority_certificate(), &files.authority_key())?;
     // Last, because a cluster is there when its first records are.
     Keeper::of_empty(Box::new(store)).keep(first_records(request))?;
     Ok(authority)
 }
 
-/// Writes a new certificate for control beside the authority, and returns what to show.
+/// Writes a new certificate for control beside the authority, and returns what to show, and whom to trust.
 pub(crate) fn issue_for_control(
     authority: &Authority,
+    trusted_pem: &str,
     files: &StateDirectory,
     validity: Duration,
 ) -> Result<Credentials, InitError> {
@@ -122,7 +128,15 @@ pub(crate) fn issue_for_control(
         &issued,
         authority_pem,
     )?;
-    Ok(Credentials::load(files.path(), CredentialFiles::CONTROL)?)
+    let Issued {
+        certificate_pem,
+        key_pem,
+    } = &issued;
+    Ok(Credentials::from_pem(
+        certificate_pem,
+        key_pem,
+        trusted_pem,
+    )?)
 }
 
 fn first_records(request: &InitRequest) -> Vec<Change> {

@@ -7,6 +7,7 @@
 
 pub mod api;
 mod audit;
+mod authorities;
 mod backup;
 mod certificates;
 mod config;
@@ -19,10 +20,12 @@ pub mod recovery;
 #[cfg(test)]
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
+mod rotation;
 mod run;
 mod shell;
 
 pub use audit::AuditError;
+pub use authorities::{Authorities, AuthoritiesError};
 pub use backup::{AuthorityCopy, Backup, BackupError, BackupHeader};
 pub use config::{API_PORT_DEFAULT, ControlConfig, LINK_QUEUE_MESSAGES_MAX, StateDirectory};
 pub use events::EVENTS_KEPT_MAX;

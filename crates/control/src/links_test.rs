@@ -2,6 +2,9 @@
 
 use crate::api::{self, Api, ClusterFacts, Office};
 use crate::audit::AuditLog;
+use crate::authorities::Authorities;
+use crate::certificates::Certificates;
+use crate::config::StateDirectory;
 use crate::shell::{Core, Handle, Keeper, Shell};
 use flocker_core::cluster::TokenRecord;
 use flocker_core::control::{Command, Event, Output, Request, Response, Session};
@@ -107,8 +110,10 @@ async fn serve(links: LinkLimits) -> Served {
         state_dir: "/nowhere".into(),
     };
     let directory = tempfile::tempdir().unwrap();
+    let files = StateDirectory::new(directory.path());
     let office = Office {
-        authority: Arc::new(authority),
+        authorities: Arc::new(Authorities::only(authority, &files)),
+        certificates: Certificates::open(files.certificates(), CLUSTER),
         credentials: control,
         validity: NODE_VALIDITY,
         sealer: Sealer::create().unwrap(),

@@ -5,12 +5,15 @@
 
 use crate::api::{self, Api, ClusterFacts, Office};
 use crate::audit::{AuditError, AuditLog};
+use crate::authorities::{Authorities, AuthoritiesError};
+use crate::certificates::Certificates;
 use crate::config::{ControlConfig, StateDirectory};
 use crate::init::{InitError, issue_for_control};
+use crate::rotation::Turning;
 use crate::shell::{KeepError, Keeper, LoadError, Shell, wall_clock};
 use flocker_core::cluster::State;
 use flocker_core::control::Control;
-use flocker_net::pki::{Authority, AuthorityError, NoRandomness, Sealer};
+use flocker_net::pki::{NoRandomness, Sealer};
 use flocker_net::renewal::{Turn, is_due, look_ms};
 use flocker_net::serve::serve_tls;
 use flocker_net::tls::{
@@ -38,7 +41,7 @@ pub enum ControlError {
     Keep(#[from] KeepError),
     /// The authority's files.
     #[error("the cluster's authority is not usable")]
-    Authority(#[from] AuthorityError),
+    Authority(#[from] AuthoritiesError),
     /// Control's own certificate.
     #[error("control has no certificate")]
     Certificate(#[source] Box<InitError>),
@@ -89,7 +92,7 @@ pub struct Bound {
     config: ControlConfig,
     listener: TcpListener,
     address: SocketAddr,
-    authority: Authority,
+    authorities: Arc<Authorities>,
     credentials: Credentials,
     audit: AuditLog,
     sealer: Sealer,
@@ -127,7 +130,8 @@ impl Bound {
     ) -> Result<Self, ControlError> {
         let files = StateDirectory::new(&config.state_dir);
         let (keeper, state) = Keeper::load(store)?;
-        let authority = Authority::load(&files.authority_certificate(), &files.authority_key())?;
+        let authorities = Authorities::load(&files)?;
+        let authority = authorities.current();
         if authority.cluster() != state.meta.cluster {
             return Err(ControlError::OtherCluster {
                 authority: authority.cluster(),
@@ -135,7 +139,8 @@ impl Bound {
             });
         }
         // At each start; `keep_own` sees to it afterwards.
-        let credentials = issue_for_control(&authority, &files, config.certificate_validity)
+        let (trusted, validity) = (authorities.trusted_pem(), config.certificate_validity);
+        let credentials = issue_for_control(&authority, &trusted, &files, validity)
             .map_err(|error| ControlError::Certificate(Box::new(error)))?;
         let revoked: Vec<_> = state.revocations.values().cloned().collect();
         credentials.revocations().add(&revoked);
@@ -153,7 +158,7 @@ impl Bound {
             config,
             listener,
             address,
-            authority,
+            authorities: Arc::new(authorities),
             credentials,
             audit,
             sealer,
@@ -182,18 +187,27 @@ impl Bound {
         let stop = shutdown.child_token();
         let core = Control::new(self.state).with_limits(self.config.operation);
         let (shell, handle) = Shell::new(Box::new(core), self.keeper);
+        let shell = shell.marking(Arc::clone(&self.authorities));
         let files = StateDirectory::new(&self.config.state_dir);
-        let authority = Arc::new(self.authority);
         let validity = self.config.certificate_validity;
+        let certificates = Certificates::open(files.certificates(), cluster);
+        let turning = Turning {
+            handle: handle.clone(),
+            authorities: Arc::clone(&self.authorities),
+            certificates: certificates.clone(),
+            revocations: self.credentials.revocations().clone(),
+        };
         let keeping = keep_own(
             self.credentials.clone(),
-            Arc::clone(&authority),
+            Arc::clone(&self.authorities),
             files,
             validity,
         );
+        let keeping = async { tokio::join!(keeping, turning.run()) };
         let keeping = tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
         let office = Office {
-            authority,
+            authorities: self.authorities,
+            certificates,
             credentials: self.credentials,
             validity,
             sealer: self.sealer,
@@ -243,23 +257,31 @@ impl Bound {
     }
 }
 
-/// Gives control a new key and certificate in time, for ever. Connections that are open keep the old one.
+/// Gives control a new key and certificate in time, and when the authority changes, for ever. Connections
+/// that are open keep the old one.
 async fn keep_own(
     credentials: Credentials,
-    authority: Arc<Authority>,
+    authorities: Arc<Authorities>,
     files: StateDirectory,
     validity: Duration,
 ) {
+    let mut changes = authorities.changes();
+    let mut owed = false;
     loop {
         let present = credentials.certificate();
-        tokio::time::sleep(Duration::from_millis(look_ms(&present))).await;
-        if !is_due(&present, wall_clock(), Turn::First) {
+        let pause = Duration::from_millis(look_ms(&present));
+        owed |= tokio::time::timeout(pause, changes.changed()).await.is_ok();
+        if !owed && !is_due(&present, wall_clock(), Turn::First) {
             continue;
         }
-        let newer = issue_for_control(&authority, &files, validity)
+        let (current, trusted) = (authorities.current(), authorities.trusted_pem());
+        let newer = issue_for_control(&current, &trusted, &files, validity)
             .and_then(|newer| Ok(credentials.replace(&newer)?));
         match newer {
-            Ok(()) => tracing::info!("control has renewed its certificate"),
+            Ok(()) => {
+                owed = false;
+                tracing::info!("control has renewed its certificate");
+            }
             Err(error) => tracing::error!(%error, "control has not renewed its certificate"),
         }
     }

@@ -7,7 +7,9 @@
 use crate::client::{ApiClient, ClientError};
 use crate::pki::{AuthorityError, Issued, MemberCertificate, key_and_request};
 use crate::tls::{CredentialFiles, Credentials, CredentialsError};
-use flocker_types::access::{AccessNotice, CertificateResponse, RenewRequest};
+use flocker_types::access::{
+    AccessNotice, CertificateResponse, HeldRequest, NodeProcess, RenewRequest,
+};
 use flocker_types::time::UnixMs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,10 +20,12 @@ use tokio::time::timeout;
 
 /// Between two looks, in milliseconds, at the longest and at the shortest. In between it is a part of the
 /// certificate's time.
-const LOOK_MS_MAX: u64 = 60_000;
+const LOOK_MS_MAX: u64 = 15_000;
 const LOOK_MS_MIN: u64 = 500;
 /// So many looks are taken in a certificate's time.
 const LOOKS_OF_A_LIFE: u64 = 40;
+/// Control is told again what it has been told after so many looks: it may have lost it.
+const LOOKS_TOLD: u32 = 240;
 
 /// Whose task renewing is, where two processes use the same certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,14 @@ impl Turn {
         match self {
             Self::First => 40,
             Self::Second => 34,
+        }
+    }
+
+    /// The agent is the first.
+    fn process(self) -> NodeProcess {
+        match self {
+            Self::First => NodeProcess::Agent,
+            Self::Second => NodeProcess::Proxy,
         }
     }
 }
@@ -111,6 +123,7 @@ impl CertificateKeeper {
     /// Renews in time, for ever.
     pub async fn run(&self, turn: Turn) {
         let mut wanted = Wanted::No;
+        let mut told = Told::default();
         loop {
             self.take_over();
             let present = self.credentials.certificate();
@@ -131,6 +144,7 @@ impl CertificateKeeper {
                     }
                 }
             }
+            self.tell(turn, &mut told).await;
             let pause = Duration::from_millis(look_ms(&self.credentials.certificate()));
             if timeout(pause, self.asked.notified()).await.is_ok() {
                 wanted = Wanted::Yes;
@@ -158,6 +172,34 @@ impl CertificateKeeper {
         }
     }
 
+    /// Control has to know what every process shows and trusts before it can change the authority.
+    async fn tell(&self, turn: Turn, told: &mut Told) {
+        let authorities = self.credentials.authorities();
+        let held = (self.credentials.certificate().serial, authorities.clone());
+        if told.held.as_ref() == Some(&held) && told.looks < LOOKS_TOLD {
+            told.looks += 1;
+            return;
+        }
+        let request = HeldRequest {
+            process: turn.process(),
+            authorities,
+        };
+        let client = ApiClient::new(self.place.control, self.credentials.clone());
+        let answer: Result<(), _> = client.post("/v1/certificates/held", &request).await;
+        match answer {
+            Ok(()) => {
+                *told = Told {
+                    held: Some(held),
+                    looks: 0,
+                }
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::debug!(reason, "control was not told what is trusted here");
+            }
+        }
+    }
+
     async fn renew(&self) -> Result<MemberCertificate, RenewalError> {
         let place = &self.place;
         let client = ApiClient::new(place.control, self.credentials.clone());
@@ -169,6 +211,13 @@ impl CertificateKeeper {
         self.credentials.replace(&newer)?;
         Ok(newer.certificate())
     }
+}
+
+/// What control was told last: the certificate and the authorities, and how long ago.
+#[derive(Debug, Default)]
+struct Told {
+    held: Option<(String, Vec<String>)>,
+    looks: u32,
 }
 
 /// Whether a renewal was asked for.

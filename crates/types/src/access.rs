@@ -111,6 +111,20 @@ pub struct Revocation {
     pub until: UnixMs,
     /// Who revoked.
     pub by: String,
+    /// Control's mark on it, where it is kept by a node: nobody else can make one, so that a node which
+    /// tells of it when control has lost its own list is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+}
+
+impl Revocation {
+    /// What the mark is on.
+    pub fn marked_text(&self) -> String {
+        format!(
+            "revoked {} until {} by {}",
+            self.whom, self.until.0, self.by
+        )
+    }
 }
 
 /// A revocation can be forgotten after this time, in milliseconds: no certificate of a member is issued
@@ -166,6 +180,79 @@ pub struct CertificateResponse {
     pub certificate: String,
     /// The certificates of the authorities that are to be trusted (PEM).
     pub authority: String,
+}
+
+/// `POST /v1/certificates/held`: a process of a node says what it trusts. What it shows, the connection
+/// says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldRequest {
+    /// Which of the node's two.
+    pub process: NodeProcess,
+    /// The authorities that it trusts, by the identifiers of their keys.
+    pub authorities: Vec<String>,
+}
+
+/// A process of a node that shows the node's certificate.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeProcess {
+    /// The agent.
+    Agent,
+    /// The proxy.
+    Proxy,
+}
+
+/// `POST /v1/authority/rotate`: a new authority is to take the place of the present one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RotateRequest {
+    /// For at least so long both are trusted, in milliseconds.
+    pub overlap_ms: u64,
+}
+
+/// `POST /v1/authority/drop`: the old authority is not to be trusted any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropAuthorityRequest {
+    /// What is done when somebody has nothing else yet.
+    pub left_behind: LeftBehind,
+}
+
+/// What is done with those who have only a certificate of the old authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftBehind {
+    /// Nothing is dropped before they have a new one.
+    WaitedFor,
+    /// They are shut out.
+    ShutOut,
+}
+
+/// How far a change of the authority is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationPhase {
+    /// Nodes are told to trust the new one too.
+    Introducing,
+    /// Nodes take certificates of the new one.
+    Issuing,
+    /// The old one is gone from control; nodes are told to trust it no more.
+    Dropping,
+}
+
+/// A change of the authority that goes on, in the answer to `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RotationView {
+    /// How far it is.
+    pub phase: RotationPhase,
+    /// When it was begun.
+    pub begun: UnixMs,
+    /// Until then both are trusted at least.
+    pub until: UnixMs,
+    /// The nodes that this phase waits for.
+    pub nodes: Vec<String>,
+    /// The users who have no certificate of the new authority.
+    pub users: Vec<String>,
 }
 
 /// An entry of the audit log.

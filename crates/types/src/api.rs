@@ -1,6 +1,6 @@
 //! Bodies of the HTTP API of control, which the command line and every other client use.
 
-use crate::access::CertificateView;
+use crate::access::{CertificateView, RotationView};
 use crate::app::{Application, Placement, ServiceSpec};
 use crate::ids::{
     ApplicationName, ClusterId, Epoch, NodeId, NodeName, OperationId, ServiceId, SnapshotName,
@@ -118,6 +118,9 @@ pub struct ClusterView {
     /// Certificates and how long they are good: control's, the authority's, the nodes', the reader's own.
     #[serde(default)]
     pub certificates: Vec<CertificateView>,
+    /// A change of the cluster's authority, while one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationView>,
 }
 
 /// A node.

@@ -3,7 +3,7 @@
 //! Each opens one connection to control and keeps it (HTTP/2, mutual TLS); on it go JSON messages,
 //! one a line. The first message is a hello; control answers with everything that is in force.
 
-use crate::access::AccessNotice;
+use crate::access::{AccessNotice, Revocation};
 use crate::api::LogLine;
 use crate::ids::{BootId, ClusterId, Generation, NodeId, NodeName, ServiceId, TaskId, VolumeId};
 use crate::route::Route;
@@ -104,6 +104,9 @@ pub struct AgentMemory {
     pub containers: Vec<ContainerMemory>,
     /// No generation above this one has been seen here.
     pub generation_max: Generation,
+    /// What it was told is revoked, with control's marks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<Revocation>,
 }
 
 /// A container as its agent has it.

@@ -13,18 +13,23 @@ use flocker_core::cluster::State;
 use flocker_net::pki::{Authority, read_text, write_secret};
 use std::path::{Path, PathBuf};
 
+/// A file of this name is standard output, or standard input.
+const STANDARD: &str = "-";
+
 /// Write everything that control knows into a file
 ///
 /// Control goes on meanwhile; the file is of one moment. It holds environments of services with all
-/// that is secret in them, and is readable for its owner only. The cluster's authority is in it only
-/// if you say so: whoever has its key can let anybody into the cluster.
+/// that is secret in them, in clear, and is readable for its owner only: write it to standard output and
+/// encrypt it with the tool that you use for other backups. The cluster's authority is in it only if
+/// you say so: whoever has its key can let anybody into the cluster.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   flocker control backup
   flocker control backup /backup/flocker.backup
-  sudo flocker control backup --with-authority /safe/flocker.backup")]
+  flocker control backup - | age -r age1... > flocker.backup.age
+  sudo flocker control backup --with-authority - | gpg -e -r ops > flocker.backup.gpg")]
 pub(crate) struct Backup {
-    /// Where to write it [default: flocker-CLUSTER-TIME.backup here]
+    /// Where to write it, - for standard output [default: flocker-CLUSTER-TIME.backup here]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -45,9 +50,10 @@ pub(crate) struct Backup {
 #[command(after_help = "Examples:
   sudo systemctl stop flocker-control
   sudo flocker control restore /backup/flocker.backup --expect 3
-  sudo flocker control restore old.backup --replace --without n3")]
+  sudo flocker control restore old.backup --replace --without n3
+  age -d -i key.txt flocker.backup.age | sudo flocker control restore - --expect 3 --yes")]
 pub(crate) struct Restore {
-    /// What `flocker control backup` has written
+    /// What `flocker control backup` has written, - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -86,14 +92,19 @@ impl Backup {
                 backup.header.cluster.short()
             ))
         };
-        let file = self.file.clone().unwrap_or_else(name);
-        write_secret(&file, &text)?;
         let state = backup.state().map_err(|error| Failure::of(&error))?;
-        output::data(&format!(
-            "{}: {}\n",
-            file.display(),
-            content(&backup, &state)
-        ))?;
+        let content = content(&backup, &state);
+        let file = self.file.clone().unwrap_or_else(name);
+        match file.as_os_str() == STANDARD {
+            true => {
+                output::data(&text)?;
+                output::note(&content);
+            }
+            false => {
+                write_secret(&file, &text)?;
+                output::data(&format!("{}: {content}\n", file.display()))?;
+            }
+        }
         match self.with_authority {
             true => output::warning(
                 "it holds the authority's private key: whoever reads it can let anybody into the \
@@ -101,7 +112,7 @@ impl Backup {
             ),
             false => output::hint(
                 "the authority is not in it, and no node believes a control without it: keep \
-                 ca.crt and ca.key of control's directory as well, or say --with-authority",
+                 ca.pem and ca.key of control's directory as well, or say --with-authority",
             ),
         }
         Ok(())
@@ -134,6 +145,10 @@ fn authority(state_dir: &Path) -> Result<AuthorityCopy, Failure> {
     Ok(AuthorityCopy {
         certificate: read(files.authority_certificate())?,
         key: read(files.authority_key())?,
+        rotation: match files.rotation().exists() {
+            true => Some(read(files.rotation())?),
+            false => None,
+        },
     })
 }
 
@@ -142,7 +157,11 @@ impl Restore {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let node = self.options.node()?;
         let shown = self.file.display();
-        let text = read_text(&self.file)?;
+        let text = match self.file.as_os_str() == STANDARD {
+            true => std::io::read_to_string(std::io::stdin())
+                .map_err(|error| Failure::because("standard input cannot be read", &error))?,
+            false => read_text(&self.file)?,
+        };
         let unusable = |error| Failure::because(format!("{shown} cannot be restored"), &error);
         let backup = BackupFile::decode(&text).map_err(unusable)?;
         let state = backup.state().map_err(unusable)?;
@@ -154,6 +173,9 @@ impl Restore {
             let authority = Authority::from_pem(&copy.certificate, &copy.key)?;
             crate::context::make_private(files.path())?;
             authority.save(&files.authority_certificate(), &files.authority_key())?;
+            if let Some(rotation) = &copy.rotation {
+                write_secret(&files.rotation(), rotation)?;
+            }
             output::note("the authority's files are put back");
         }
         let base = RecoveryBase::Backup {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod audit;
+mod authority;
 mod check;
 mod completions;
 mod context;
@@ -117,6 +118,7 @@ pub(crate) enum Command {
     Join(join::Join),
     User(user::User),
     Audit(audit::Audit),
+    Authority(authority::Authority),
     Context(context::ContextCommand),
     Sandbox(sandbox::Sandbox),
     Recover(recover::Recover),
@@ -150,6 +152,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Join(command) => wait_for(command.run()),
         Command::User(command) => wait_for(command.run(global)),
         Command::Audit(command) => wait_for(command.run(global)),
+        Command::Authority(command) => wait_for(command.run(global)),
         Command::Context(command) => command.run(global),
         Command::Sandbox(command) => wait_for(command.run()),
         Command::Recover(command) => wait_for(command.run()),

@@ -8,10 +8,8 @@ use crate::node_file::{STATE_DIR_DEFAULT, StateDir};
 use crate::output::{self, Answer, Style, access};
 use crate::quantity::moment;
 use clap::{Args, Subcommand};
-use flocker_control::StateDirectory;
-use flocker_net::pki::{
-    Authority, Identity, Issued, MemberCertificate, Role, USER_VALIDITY, key_and_request,
-};
+use flocker_control::{Authorities, StateDirectory};
+use flocker_net::pki::{Identity, Issued, MemberCertificate, Role, USER_VALIDITY, key_and_request};
 use flocker_types::access::{
     AddUserRequest, CertificateResponse, RenewRequest, RevokeRequest, UserRecord, UserRole,
 };
@@ -149,24 +147,24 @@ fn sign_here(name: &str, role: UserRole, state_dir: &Path) -> Result<Bundle, Fai
     let state = StateDir::new(state_dir);
     let node = state.load()?;
     let files = StateDirectory::new(&state.control());
-    let authority = Authority::load(&files.authority_certificate(), &files.authority_key())
-        .map_err(|error| {
-            Failure::of(&error).hint("run it as root, on the server where control runs")
-        })?;
+    let authorities = Authorities::load(&files).map_err(|error| {
+        Failure::of(&error).hint("run it as root, on the server where control runs")
+    })?;
+    let role = Role::User {
+        name: name.to_owned(),
+        role,
+    };
+    let authority = authorities.signer(&role);
     let identity = Identity {
         cluster: authority.cluster(),
-        role: Role::User {
-            name: name.to_owned(),
-            role,
-        },
+        role,
     };
     let issued = authority.issue(&identity, USER_VALIDITY)?;
     let config = ContextConfig {
         control: node.control,
         cluster: node.cluster,
     };
-    let authority_pem = authority.certificate_pem().to_owned();
-    Ok(Bundle::new(&config, issued, authority_pem))
+    Ok(Bundle::new(&config, issued, authorities.trusted_pem()))
 }
 
 fn save(bundle: &Bundle, out: &Path, name: &str, role: UserRole) -> Result<(), Failure> {

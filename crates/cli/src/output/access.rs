@@ -3,7 +3,10 @@
 use super::Style;
 use super::table::Table;
 use crate::quantity::moment;
-use flocker_types::access::{AuditAnswer, AuditView, CertificateView, UserRecord};
+use flocker_types::access::{
+    AuditAnswer, AuditView, CertificateView, RotationPhase, RotationView, UserRecord,
+};
+use flocker_types::time::UnixMs;
 
 /// The users.
 pub(crate) fn users(users: &[UserRecord], style: Style) -> String {
@@ -62,6 +65,43 @@ pub(crate) fn audit(view: &AuditView, style: Style) -> String {
     text
 }
 
+/// How far a change of the authority is, who is waited for, and what they have to do.
+pub(crate) fn rotation(rotation: &RotationView, now: UnixMs) -> String {
+    let mut text = match rotation.phase {
+        RotationPhase::Introducing => {
+            "a new one is being introduced: nodes learn to trust it beside the old one\n"
+        }
+        RotationPhase::Issuing => "a new one is in use: nodes and users take its certificates\n",
+        RotationPhase::Dropping => "the old one is dropped: nodes are told to trust it no more\n",
+    }
+    .to_owned();
+    if !rotation.nodes.is_empty() {
+        let nodes = rotation.nodes.join(", ");
+        text.push_str(&format!(
+            "waiting for {nodes}: they renew by themselves once they are connected; one that will not \
+             come back: flocker node revoke NAME\n"
+        ));
+    }
+    if !rotation.users.is_empty() {
+        let users = rotation.users.join(", ");
+        text.push_str(&format!(
+            "users with a certificate of the old one only: {users}; each of them: flocker user renew\n"
+        ));
+    }
+    if rotation.phase == RotationPhase::Issuing {
+        let until = moment(rotation.until);
+        text.push_str(&match rotation.until > now {
+            true => format!(
+                "both are trusted until {until} at least; flocker authority drop ends that now\n"
+            ),
+            false => "the old one is dropped when nobody has its certificates any more; flocker \
+                authority drop --shut-out does not wait\n"
+                .to_owned(),
+        });
+    }
+    text
+}
+
 /// Certificates that need somebody's attention, a line each.
 pub(crate) fn warnings(certificates: &[CertificateView], style: Style) -> String {
     let mut text = String::new();
@@ -78,7 +118,6 @@ pub(crate) fn warnings(certificates: &[CertificateView], style: Style) -> String
 mod tests {
     use super::*;
     use flocker_types::access::{AuditRecord, UserRole};
-    use flocker_types::time::UnixMs;
     use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
@@ -97,6 +136,28 @@ mod tests {
             user("bob", Some(UnixMs(1_800_000_060_000))),
         ];
         insta::assert_snapshot!(users(&all, Style::Plain));
+    }
+
+    #[test]
+    fn a_change_of_the_authority_says_who_is_waited_for() {
+        let view = |phase, nodes: &[&str], users: &[&str]| RotationView {
+            phase,
+            begun: UnixMs(1_800_000_000_000),
+            until: UnixMs(1_802_592_000_000),
+            nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
+            users: users.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let all = [
+            (view(RotationPhase::Introducing, &["n2", "n3"], &["ann"]), 0),
+            (view(RotationPhase::Issuing, &["n3"], &["ann", "bob"]), 0),
+            (
+                view(RotationPhase::Issuing, &[], &["ann"]),
+                1_802_592_000_001,
+            ),
+            (view(RotationPhase::Dropping, &["n3"], &[]), 0),
+        ];
+        let texts = all.map(|(view, now)| rotation(&view, UnixMs(now)));
+        insta::assert_snapshot!(texts.join("\n"));
     }
 
     #[test]

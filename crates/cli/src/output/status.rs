@@ -38,6 +38,9 @@ pub(crate) fn render(view: &ClusterView, style: Style) -> String {
     if !operations.is_empty() {
         part("Operations", operations);
     }
+    if let Some(rotation) = &view.rotation {
+        part("Authority", access::rotation(rotation, view.at));
+    }
     let certificates = access::warnings(&view.certificates, style);
     if !certificates.is_empty() {
         part("Certificates", certificates);

@@ -82,6 +82,7 @@ fn cluster() -> ClusterView {
         services: Vec::new(),
         volumes: Vec::new(),
         operations: Vec::new(),
+        rotation: None,
         certificates: Vec::new(),
     }
 }

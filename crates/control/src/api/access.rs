@@ -6,7 +6,7 @@
 
 use super::Api;
 use super::refusal::{Refusal, Said};
-use crate::audit::{Asked, Client, Ended};
+use crate::audit::{Asked, AuditError, Client, Ended};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
@@ -96,6 +96,9 @@ async fn gate(
         }
         return refusal.into_response();
     }
+    if let Some(member) = &member {
+        api.certificates.note(member);
+    }
     if rule.effect == Effect::Looks {
         return next.run(request).await;
     }
@@ -105,13 +108,7 @@ async fn gate(
         Ok(entry) => entry,
         Err(error) => {
             tracing::error!(error = %Chain(&error), "a request was not carried out");
-            return Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::Unavailable,
-                "nothing was done: the audit log cannot be written",
-            )
-            .hint("make room on the disk of control's server, and look at control's log")
-            .into_response();
+            return unwritten(&error).into_response();
         }
     };
     // Goes on when the client does not wait: what is begun gets its answer into the log.
@@ -130,6 +127,23 @@ async fn gate(
             .hint("look at control's log")
             .into_response()
     })
+}
+
+/// A request that could not be written down is not carried out.
+fn unwritten(error: &AuditError) -> Refusal {
+    let (status, message, hint) = match error.is_full() {
+        true => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "nothing was done: the disk of the audit log is full",
+            "make room on the disk of control's server, then try again; nothing has to be restarted",
+        ),
+        false => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nothing was done: the audit log cannot be written",
+            "look at the disk of control's server, and at control's log",
+        ),
+    };
+    Refusal::new(status, ErrorCode::Unavailable, message).hint(hint)
 }
 
 fn asked(request: &Request, member: Option<&MemberCertificate>) -> Asked {
@@ -215,7 +229,7 @@ fn wrong_kind(who: Who, role: &Role, path: &str) -> Refusal {
 }
 
 /// An error with its causes, in one line.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -22,9 +22,8 @@ pub(super) fn certificates(
 ) -> Vec<CertificateView> {
     let now = wall_clock();
     let mut all = Vec::new();
-    if let Ok((serial, expires)) = api.authority.serial_and_end() {
-        let advice =
-            "every certificate ends with it; see \"The authority's end\" in docs/security.md";
+    if let Ok((serial, expires)) = api.authorities.current().serial_and_end() {
+        let advice = "every certificate ends with it: flocker authority rotate";
         all.push(CertificateView {
             whose: "the authority".to_owned(),
             serial,

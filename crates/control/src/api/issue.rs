@@ -36,7 +36,8 @@ impl Api {
         let after = revoked_until.map_or(0, |until| (until.0 / 1_000 + 1) * 1_000);
         let dated = UNIX_EPOCH + Duration::from_millis(wall_clock().0.max(after));
         let signed = self
-            .authority
+            .authorities
+            .signer(&identity.role)
             .sign_request_at(request_pem, &identity, self.validity, dated)
             .map_err(unsigned)?;
         match MemberCertificate::from_pem(&signed) {
@@ -49,7 +50,7 @@ impl Api {
         CertificateResponse {
             cluster: self.facts.cluster,
             certificate,
-            authority: self.authority.certificate_pem().to_owned(),
+            authority: self.authorities.trusted_pem(),
         }
     }
 }
@@ -121,13 +122,17 @@ pub(super) async fn add_user(
         role: request.role,
         issued: certificate.issued,
         expires: certificate.expires,
-        serial: certificate.serial,
+        serial: certificate.serial.clone(),
         added_by: user.name.clone(),
         revoked: None,
     };
     let added = Request::Access(AccessRequest::AddUser(record));
     match api.ask(&user, added).await? {
-        Response::Done => Ok(Json(api.answer(signed))),
+        Response::Done => {
+            // Before it is used: a change of the authority waits for whoever has it.
+            api.certificates.note_issued(&certificate);
+            Ok(Json(api.answer(signed)))
+        }
         other => Err(unexpected(&other).into()),
     }
 }
@@ -155,7 +160,7 @@ pub(super) async fn renew(
             let limit = Duration::from_millis(ANSWER_MS_MAX);
             api.handle.ask(&name, renewed, limit).await?;
         }
-        Role::Node(node) => api.certificates.note(node, certificate.clone()),
+        Role::Node(_) => api.certificates.note_issued(&certificate),
         Role::Control => {}
     }
     Ok(Json(api.answer(signed)))

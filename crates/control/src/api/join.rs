@@ -130,7 +130,7 @@ pub(super) async fn make_token(
         Some(text) => Some(node_called(&api, &user, text).await?),
         None => None,
     };
-    let token = JoinToken::create(api.authority.fingerprint()).map_err(|error| {
+    let token = JoinToken::create(api.authorities.current().fingerprint()).map_err(|error| {
         tracing::error!(%error, "no join token could be made");
         Refusal::from(ApiError {
             code: ErrorCode::Internal,
@@ -219,13 +219,13 @@ pub(super) async fn join(
         other => return Err(unexpected(&other).into()),
     };
     let (certificate, noted) = api.sign(&request.certificate_request, Role::Node(node))?;
-    api.certificates.note(node, noted);
+    api.certificates.note_issued(&noted);
     tracing::info!(%node, name = %request.name, address = %request.address, "a node joined");
     Ok(Json(JoinResponse {
         cluster: api.facts.cluster,
         node,
         certificate,
-        authority: api.authority.certificate_pem().to_owned(),
+        authority: api.authorities.trusted_pem(),
         control: api.facts.control,
         service_network: api.facts.service_network.clone(),
         container_network: api.facts.container_network.clone(),

@@ -28,6 +28,9 @@
 //! | `POST /v1/revocations` | admin | `RevokeRequest` | 204 |
 //! | `POST /v1/nodes/renew` | admin | `RenewNodesRequest` | 204 |
 //! | `POST /v1/certificates/renew` | viewer, node | `RenewRequest` | `CertificateResponse` |
+//! | `POST /v1/certificates/held` | node | `HeldRequest` | 204 |
+//! | `POST /v1/authority/rotate` | admin | `RotateRequest` | 204 |
+//! | `POST /v1/authority/drop` | admin | `DropAuthorityRequest` | 204 |
 //! | `GET /v1/audit?who=NAME&since=MS&until=MS&limit=N` | admin | | `AuditView` |
 //! | `GET /v1/backup` | admin | | a [`Backup`](crate::Backup), line by line |
 //! | `GET /v1/health`, `GET /v1/version` | viewer, node | | [`Health`], [`Version`] |
@@ -36,6 +39,7 @@
 
 mod access;
 mod audit;
+mod authority;
 mod expiry;
 mod extract;
 mod issue;
@@ -50,12 +54,15 @@ mod streams;
 mod subject;
 mod views;
 
+pub(crate) use access::Chain;
 pub use audit::AUDIT_RECORDS_MAX;
+pub use authority::OVERLAP_MS_MAX;
 pub use join::TOKEN_VALID_MS_MAX;
 pub use views::{Health, Version};
 
 use crate::audit::AuditLog;
-use crate::certificates::NodeCertificates;
+use crate::authorities::Authorities;
+use crate::certificates::Certificates;
 use crate::links::{self, Member};
 use crate::shell::Handle;
 use access::{Effect, Rule, Who};
@@ -67,7 +74,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use extract::Node;
 use flocker_net::link::{self, LinkLimits};
-use flocker_net::pki::{Authority, Sealer};
+use flocker_net::pki::Sealer;
 use flocker_net::tls::Credentials;
 use flocker_types::access::UserRole;
 use flocker_types::api::ErrorCode;
@@ -108,12 +115,12 @@ pub(crate) struct ClusterFacts {
 /// What every handler has.
 pub(crate) struct Api {
     handle: Handle,
-    authority: Arc<Authority>,
+    authorities: Arc<Authorities>,
     /// Control's own; what is revoked is in there.
     credentials: Credentials,
     /// For how long certificates are issued.
     validity: Duration,
-    certificates: NodeCertificates,
+    certificates: Certificates,
     /// For secrets in plans.
     sealer: Sealer,
     audit: AuditLog,
@@ -126,8 +133,10 @@ pub(crate) struct Api {
 
 /// What the API vouches with, and what it writes down.
 pub(crate) struct Office {
-    /// Issues certificates.
-    pub(crate) authority: Arc<Authority>,
+    /// Issue certificates.
+    pub(crate) authorities: Arc<Authorities>,
+    /// What is known of members' certificates.
+    pub(crate) certificates: Certificates,
     /// Control's own certificate.
     pub(crate) credentials: Credentials,
     /// For how long certificates are issued.
@@ -148,10 +157,10 @@ impl Api {
     ) -> Arc<Self> {
         Arc::new(Self {
             handle,
-            authority: office.authority,
+            authorities: office.authorities,
             credentials: office.credentials,
             validity: office.validity,
-            certificates: NodeCertificates::default(),
+            certificates: office.certificates,
             sealer: office.sealer,
             audit: office.audit,
             facts,
@@ -231,6 +240,13 @@ fn routes() -> Vec<Route> {
             "POST /v1/certificates/renew",
             post(issue::renew),
         ),
+        looks(
+            Who::Node,
+            "POST /v1/certificates/held",
+            post(authority::held),
+        ),
+        changes(admin, "POST /v1/authority/rotate", post(authority::rotate)),
+        changes(admin, "POST /v1/authority/drop", post(authority::drop_old)),
         looks(admin, "GET /v1/audit", get(audit::audit)),
         // It changes nothing, but takes every secret away: that is written down.
         changes(admin, "GET /v1/backup", get(views::backup)),
@@ -256,7 +272,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 
 /// `POST /v1/link/agent`: the link of a node's agent.
 async fn agent_link(State(api): State<Arc<Api>>, node: Node, request: Request) -> Response {
-    let member = api.member(node);
+    let member = api.member(&node);
     let (link, response) = link::accept(request.into_body(), api.links);
     tokio::spawn(links::serve_agent(api.handle.clone(), member, link));
     response.map(Body::new)
@@ -264,15 +280,15 @@ async fn agent_link(State(api): State<Arc<Api>>, node: Node, request: Request) -
 
 /// `POST /v1/link/proxy`: the link of a node's proxy.
 async fn proxy_link(State(api): State<Arc<Api>>, node: Node, request: Request) -> Response {
-    let member = api.member(node);
+    let member = api.member(&node);
     let (link, response) = link::accept(request.into_body(), api.links);
     tokio::spawn(links::serve_proxy(api.handle.clone(), member, link));
     response.map(Body::new)
 }
 
 impl Api {
-    fn member(&self, node: Node) -> Member {
-        self.certificates.note(node.id, node.certificate);
+    fn member(&self, node: &Node) -> Member {
+        self.certificates.note(&node.certificate);
         Member {
             cluster: self.facts.cluster,
             node: node.id,

@@ -31,7 +31,7 @@ async fn agent_link(
 ) -> Result<Response, Refusal> {
     check(&gate, &node)?;
     let (link, response) = link::accept(request.into_body(), gate.limits());
-    tokio::spawn(gate.hear_agent(node.id, link));
+    tokio::spawn(gate.hear_agent(node.certificate, node.id, link));
     Ok(response.map(Body::new))
 }
 

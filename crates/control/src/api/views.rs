@@ -2,7 +2,7 @@
 
 use super::extract::{Certificate, PathOf, User};
 use super::refusal::Refusal;
-use super::{Api, OPERATION_END_MS_MAX, expiry, secrets};
+use super::{Api, OPERATION_END_MS_MAX, authority, expiry, secrets};
 use crate::Backup;
 use crate::shell::{unexpected, wall_clock};
 use axum::Json;
@@ -48,6 +48,7 @@ pub(super) async fn status(
         Response::Status(mut view) => {
             secrets::hide(&mut view);
             view.certificates = expiry::certificates(&api, &view, &own);
+            view.rotation = authority::view(&api, &view);
             Ok(Json(*view))
         }
         other => Err(unexpected(&other).into()),

@@ -56,6 +56,16 @@ pub struct AuditError {
     source: io::Error,
 }
 
+impl AuditError {
+    /// Whether there was no room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
 /// Who asks for what.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {

@@ -19,7 +19,7 @@ const ANSWER_MS_MAX: u64 = 10_000;
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// An agent has told everything.
-    Agent(Box<NodeEvidence>),
+    Agent(Box<NodeEvidence>, MemberCertificate),
     /// A proxy has said hello.
     Proxy {
         /// Its node.
@@ -72,13 +72,21 @@ impl Gate {
     }
 
     /// Serves an agent's link until the recovery ends, so that it does not come again and again.
-    pub(crate) async fn hear_agent(self, node: NodeId, mut link: Link<ToAgent, AgentMessage>) {
+    pub(crate) async fn hear_agent(
+        self,
+        shown: MemberCertificate,
+        node: NodeId,
+        mut link: Link<ToAgent, AgentMessage>,
+    ) {
         let arrival = match self.ask_agent(node, &mut link).await {
-            Ok((hello, memory)) => Arrival::Agent(Box::new(NodeEvidence {
-                hello,
-                memory,
-                tunnel: None,
-            })),
+            Ok((hello, memory)) => {
+                let found = NodeEvidence {
+                    hello,
+                    memory,
+                    tunnel: None,
+                };
+                Arrival::Agent(Box::new(found), shown)
+            }
             Err(reason) => Arrival::Trouble { node, reason },
         };
         self.arrive(arrival).await;

@@ -10,15 +10,18 @@ mod gate;
 pub(crate) use gate::Gate;
 
 use crate::api::recovering;
+use crate::authorities::{Authorities, AuthoritiesError};
 use crate::config::{ControlConfig, StateDirectory};
 use crate::init::{InitError, issue_for_control};
 use crate::shell::{KeepError, wall_clock};
 use files::Place;
 use flocker_core::cluster::{MetaRecord, Network, State};
 use flocker_core::recover::{Attendance, Conflict, Evidence, NodeEvidence, Recovered, recover};
-use flocker_net::pki::{Authority, AuthorityError};
+use flocker_net::pki::MemberCertificate;
 use flocker_net::serve::serve_tls;
-use flocker_net::tls::{ALPN_HTTP1, ALPN_HTTP2, ClientCertificates, TlsError, server_config};
+use flocker_net::tls::{
+    ALPN_HTTP1, ALPN_HTTP2, ClientCertificates, Revocations, TlsError, server_config,
+};
 use flocker_store::StoreError;
 use flocker_types::ids::{ClusterId, Generation, NodeId, VolumeId};
 use gate::Arrival;
@@ -123,7 +126,7 @@ pub enum RecoveryError {
         "the cluster's authority is not usable; without it no node believes control. Put its files \
          back from a backup that holds them (flocker control restore)"
     )]
-    Authority(#[from] AuthorityError),
+    Authority(#[from] AuthoritiesError),
     /// Control's certificate.
     #[error("control has no certificate")]
     Certificate(#[source] Box<InitError>),
@@ -159,9 +162,14 @@ pub struct Gathered {
 /// A store that is being made again.
 pub struct Recovery {
     request: RecoveryRequest,
+    authorities: Authorities,
+    /// What is revoked, as far as is known by now.
+    revocations: Revocations,
     place: Place,
     base: Option<State>,
     nodes: BTreeMap<NodeId, NodeEvidence>,
+    /// What each agent has shown.
+    certificates: BTreeMap<NodeId, MemberCertificate>,
     tunnels: BTreeMap<NodeId, SocketAddr>,
     troubles: BTreeMap<NodeId, String>,
     arrivals: mpsc::Receiver<Arrival>,
@@ -176,7 +184,8 @@ impl Recovery {
     /// [`RecoveryError`]; control may be running.
     pub async fn open(request: RecoveryRequest) -> Result<Self, RecoveryError> {
         let files = StateDirectory::new(&request.config.state_dir);
-        let authority = Authority::load(&files.authority_certificate(), &files.authority_key())?;
+        let authorities = Authorities::load(&files)?;
+        let authority = authorities.current();
         same_cluster("the authority", authority.cluster(), request.cluster)?;
         let address = request.config.api_listen;
         let listen = |source| RecoveryError::Listen { address, source };
@@ -196,8 +205,9 @@ impl Recovery {
         if let Some(base) = &base {
             same_cluster("the state", base.meta.cluster, request.cluster)?;
         }
+        let validity = request.config.certificate_validity;
         let credentials =
-            issue_for_control(&authority, &files, request.config.certificate_validity)
+            issue_for_control(&authority, &authorities.trusted_pem(), &files, validity)
                 .map_err(|error| RecoveryError::Certificate(Box::new(error)))?;
         let revoked: Vec<_> = base
             .iter()
@@ -219,9 +229,12 @@ impl Recovery {
         ));
         Ok(Self {
             request,
+            authorities,
+            revocations: credentials.revocations().clone(),
             place,
             base,
             nodes: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             troubles: BTreeMap::new(),
             arrivals,
@@ -274,12 +287,31 @@ impl Recovery {
 
     fn take(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Agent(found) => {
-                self.troubles.remove(&found.hello.node);
-                self.nodes.insert(found.hello.node, *found);
-            }
+            Arrival::Agent(found, certificate) => self.take_agent(*found, certificate),
             Arrival::Proxy { node, tunnel } => drop(self.tunnels.insert(node, tunnel)),
             Arrival::Trouble { node, reason } => drop(self.troubles.insert(node, reason)),
+        }
+    }
+
+    /// A node is believed about what is revoked as far as control has once told it so. Who is revoked by
+    /// that is not asked any further, and what it has told counts for nothing.
+    fn take_agent(&mut self, mut found: NodeEvidence, certificate: MemberCertificate) {
+        let node = found.hello.node;
+        let told = &mut found.memory.revocations;
+        told.retain(|revocation| self.authorities.has_marked(revocation));
+        self.revocations.add(told);
+        self.troubles.remove(&node);
+        self.nodes.insert(node, found);
+        self.certificates.insert(node, certificate);
+        let is_revoked = |node: &NodeId| {
+            let shown = self.certificates.get(node);
+            shown.is_some_and(|shown| self.revocations.covers(shown))
+        };
+        let revoked: Vec<NodeId> = self.nodes.keys().copied().filter(is_revoked).collect();
+        for node in revoked {
+            self.nodes.remove(&node);
+            let reason = "its certificate is revoked".to_owned();
+            self.troubles.insert(node, reason);
         }
     }
 

@@ -22,6 +22,7 @@ pub(crate) use keeper::Keeper;
 pub(crate) use sessions::{Connection, Outgoing};
 pub(crate) use waiters::LogPiece;
 
+use crate::authorities::Authorities;
 use crate::events::Events;
 use flocker_core::cluster::{Change, TokenRecord};
 use flocker_core::control::{Command, Control, Event, Output, Request, RequestId, Session};
@@ -180,6 +181,12 @@ impl Shell {
             halt: None,
         };
         (shell, handle)
+    }
+
+    /// Marks what nodes are to keep as control's.
+    pub(crate) fn marking(mut self, authorities: Arc<Authorities>) -> Self {
+        self.sessions.authorities = Some(authorities);
+        self
     }
 
     /// The same loop, which stops where it is told to.

@@ -4,9 +4,12 @@
 //! or proxy comes back and is told everything anew. Each connection is reported to the core as lost
 //! exactly once, whoever ended it, and nothing of it is reported after that.
 
+use crate::authorities::Authorities;
 use flocker_core::control::{Event, Session};
+use flocker_types::access::AccessNotice;
 use flocker_types::link::{ToAgent, ToProxy};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -33,9 +36,17 @@ pub(crate) enum Outgoing {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     open: BTreeMap<Session, Connection>,
+    /// Marks what nodes are to keep; none in tests of the loop alone.
+    pub(super) authorities: Option<Arc<Authorities>>,
 }
 
 impl Sessions {
+    fn mark(&self, notice: &mut AccessNotice) {
+        if let Some(authorities) = &self.authorities {
+            authorities.mark(notice);
+        }
+    }
+
     pub(super) fn add(&mut self, session: Session, connection: Connection) {
         let before = self.open.insert(session, connection);
         assert!(before.is_none(), "session numbers are used once");
@@ -61,7 +72,10 @@ impl Sessions {
         Some(event)
     }
 
-    pub(super) fn send_agent(&mut self, session: Session, message: ToAgent) -> Option<Event> {
+    pub(super) fn send_agent(&mut self, session: Session, mut message: ToAgent) -> Option<Event> {
+        if let ToAgent::Access(notice) = &mut message {
+            self.mark(notice);
+        }
         let Outgoing::Agent(queue) = &self.open.get(&session)?.outgoing else {
             return self.close(session, "control took it for an agent".to_owned());
         };
@@ -69,7 +83,10 @@ impl Sessions {
         self.settle(session, &sent)
     }
 
-    pub(super) fn send_proxy(&mut self, session: Session, message: ToProxy) -> Option<Event> {
+    pub(super) fn send_proxy(&mut self, session: Session, mut message: ToProxy) -> Option<Event> {
+        if let ToProxy::Access(notice) = &mut message {
+            self.mark(notice);
+        }
         let Outgoing::Proxy(queue) = &self.open.get(&session)?.outgoing else {
             return self.close(session, "control took it for a proxy".to_owned());
         };

@@ -4,8 +4,11 @@
 use crate::cluster::{Cluster, LIMIT, refusal};
 use crate::fake;
 use flocker_control::{ControlError, KeepError};
+use flocker_net::client::ApiClient;
+use flocker_net::pki::Role;
 use flocker_store::StoreTrouble;
-use flocker_types::api::{TokenRequest, TokenResponse};
+use flocker_types::access::{AuditAnswer, AuditRecord, AuditView, RevokeRequest, UserRole};
+use flocker_types::api::{ClusterView, TokenRequest, TokenResponse};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -117,4 +120,65 @@ async fn a_full_disk_refuses_orders_and_loses_nothing() {
         let joined = cluster.join(&token, &format!("n{last}"), last).await;
         assert!(joined.is_ok(), "what was acknowledged is there: {joined:?}");
     }
+}
+
+/// What cannot be written down is not done; looking goes on, and so does control when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_the_audit_log_refuses_what_would_not_be_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit");
+    std::fs::create_dir(&audit).unwrap();
+    let disk = SmallDisk::mount(&audit);
+    let cluster = Cluster::start_in(directory, |store| Box::new(store)).await;
+    let client = cluster.client();
+    let (token, _) = cluster.token(60_000).await;
+    disk.fill(0);
+    // What is left of the log's last page is used up by this.
+    let request = TokenRequest {
+        valid_ms: 60_000,
+        node: None,
+    };
+    let mut asked = 0;
+    let (status, error) = loop {
+        asked += 1;
+        assert!(asked < 1_000, "the disk is never full");
+        let answer = client
+            .post::<_, TokenResponse>("/v1/tokens", &request)
+            .await;
+        if answer.is_err() {
+            break refusal(answer);
+        }
+    };
+    assert_eq!(status, 507, "{error:?}");
+    assert!(error.message.contains("audit log is full"), "{error:?}");
+    let revoked = client
+        .post::<_, ()>("/v1/revocations", &RevokeRequest::User("eve".to_owned()))
+        .await;
+    assert_eq!(refusal(revoked).0, 507);
+    let eve = Role::User {
+        name: "eve".to_owned(),
+        role: UserRole::Admin,
+    };
+    let eve = ApiClient::new(cluster.address, cluster.credentials(eve));
+    eve.get::<ClusterView>("/v1/status").await.unwrap();
+    // Whoever may not is refused as always, though that is not in the log either.
+    let viewer = Role::User {
+        name: "vic".to_owned(),
+        role: UserRole::Viewer,
+    };
+    let viewer = ApiClient::new(cluster.address, cluster.credentials(viewer));
+    let answer = viewer
+        .post::<_, TokenResponse>("/v1/tokens", &request)
+        .await;
+    assert_eq!(refusal(answer).0, 403);
+    disk.make_room();
+    cluster.token(60_000).await;
+    let joined = cluster.join(&token, "n2", 2).await;
+    assert!(joined.is_ok(), "{joined:?}");
+    let log: AuditView = client.get("/v1/audit?limit=10000").await.unwrap();
+    let count = |answer| log.records.iter().filter(|r| r.answer == answer).count();
+    // Each request that was carried out, and nothing that was not.
+    assert!(count(AuditAnswer::Allowed) >= 3, "{log:?}");
+    let revocation = |record: &AuditRecord| record.request.contains("revocations");
+    assert!(!log.records.iter().any(revocation), "{log:?}");
 }

@@ -14,3 +14,4 @@ mod links;
 mod raw;
 mod recovering;
 mod requests;
+mod rotation;

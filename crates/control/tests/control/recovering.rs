@@ -6,7 +6,10 @@ use flocker_control::recovery::{
     ExistingStore, Recovery, RecoveryBase, RecoveryError, RecoveryRequest, Wanted,
 };
 use flocker_control::{Backup, ControlConfig, StateDirectory};
-use flocker_types::link::{AgentMessage, ToAgent};
+use flocker_types::access::{AccessNotice, Revocation, RevokeRequest, Revoked};
+use flocker_types::ids::NodeId;
+use flocker_types::link::{AgentMemory, AgentMessage, ToAgent};
+use flocker_types::time::UnixMs;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -132,4 +135,119 @@ async fn a_damaged_store_is_named_and_set_aside() {
     talks.await.unwrap();
     cluster.start_again().await;
     assert_eq!(cluster.status().await.nodes[0].name.as_str(), "n1");
+}
+
+/// An agent that remembers what it was told is revoked.
+async fn remembers(
+    cluster: &Cluster,
+    node: NodeId,
+    revocations: Vec<Revocation>,
+) -> tokio::task::JoinHandle<()> {
+    let credentials = cluster.node_credentials(node);
+    let mut link = fake::agent_link(cluster, &credentials).await;
+    link.sender
+        .send(fake::agent_hello(cluster.id, node))
+        .await
+        .unwrap();
+    tokio::spawn(async move {
+        while let Some(message) = link.receiver.recv().await {
+            assert_eq!(message, ToAgent::Recall, "nothing else may be said");
+            let memory = AgentMemory {
+                revocations: revocations.clone(),
+                ..AgentMemory::default()
+            };
+            // A node that is revoked meanwhile is cut off.
+            link.sender
+                .send(AgentMessage::Memory(Box::new(memory)))
+                .await
+                .ok();
+        }
+    })
+}
+
+/// What control has told an agent is revoked.
+async fn told(cluster: &Cluster) -> Vec<Revocation> {
+    let credentials = cluster.node_credentials(cluster.first);
+    let mut link = fake::agent_link(cluster, &credentials).await;
+    let hello = fake::agent_hello(cluster.id, cluster.first);
+    link.sender.send(hello).await.unwrap();
+    loop {
+        let said = fake::next(&mut link).await.unwrap();
+        if let ToAgent::Access(AccessNotice::Revoked { revocations }) = said {
+            return revocations;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_comes_back_from_the_nodes_and_nobody_can_invent_any() {
+    let mut cluster = Cluster::start().await;
+    let (token, _) = cluster.token(60_000).await;
+    let second = cluster.join(&token, "n2", 2).await.unwrap().node;
+    for request in [
+        RevokeRequest::User("eve".to_owned()),
+        RevokeRequest::Node("n2".to_owned()),
+    ] {
+        let () = cluster
+            .client()
+            .post("/v1/revocations", &request)
+            .await
+            .unwrap();
+    }
+    let known = told(&cluster).await;
+    assert!(
+        known.len() == 2 && known.iter().all(|one| one.mark.is_some()),
+        "{known:?}"
+    );
+    cluster.stop().await;
+    std::fs::remove_file(store(&cluster)).unwrap();
+    let base = RecoveryBase::Store;
+    let mut recovery = Recovery::open(request(&cluster, base)).await.unwrap();
+    // A node that lies: without a mark, with that of another entry, and with a later moment.
+    let lie = |whom, until: u64, mark: &Option<String>| Revocation {
+        whom,
+        until: UnixMs(until),
+        by: "ops".to_owned(),
+        mark: mark.clone(),
+    };
+    let mut all = known.clone();
+    all.push(lie(Revoked::User("ops".to_owned()), u64::MAX, &None));
+    all.push(lie(
+        Revoked::User("ops".to_owned()),
+        u64::MAX,
+        &known[0].mark,
+    ));
+    let later = Revocation {
+        until: UnixMs(u64::MAX),
+        ..known[0].clone()
+    };
+    all.push(later);
+    // The revoked one comes first, and counts until somebody says that it is revoked.
+    let revoked = remembers(&cluster, second, Vec::new()).await;
+    recovery.gather(&one(), LIMIT, |_| {}).await;
+    let talks = remembers(&cluster, cluster.first, all).await;
+    let name = format!("node-{}", cluster.first.short());
+    let wanted = Wanted {
+        names: [name.clone()].into(),
+        ..Wanted::default()
+    };
+    let gathered = recovery.gather(&wanted, LIMIT, |_| {}).await;
+    assert_eq!(gathered.nodes, [name].into(), "{gathered:?}");
+    let recovered = recovery.rebuild(&wanted, BTreeMap::new()).unwrap();
+    let found: Vec<(Revoked, UnixMs)> = recovered
+        .state
+        .revocations
+        .values()
+        .map(|one| (one.whom.clone(), one.until))
+        .collect();
+    let expected: BTreeMap<Revoked, UnixMs> = known
+        .iter()
+        .map(|one| (one.whom.clone(), one.until))
+        .collect();
+    assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+    recovery.write(recovered.state).await.unwrap();
+    talks.await.unwrap();
+    revoked.await.unwrap();
+    cluster.start_again().await;
+    assert_eq!(told(&cluster).await.len(), 2);
 }

@@ -29,6 +29,8 @@ impl Agent {
             stopped: self.ledger.stopped.values().cloned().collect(),
             containers: containers.collect(),
             generation_max: generation_max.unwrap_or_default(),
+            // The shell has them, beside the certificates.
+            revocations: Vec::new(),
         }
     }
 }

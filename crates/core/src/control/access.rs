@@ -107,6 +107,7 @@ impl Control {
             whom: whom.clone(),
             until: self.now.wall.max(before.unwrap_or_default()),
             by: by.to_owned(),
+            mark: None,
         };
         self.publish(
             format!("{by}: the certificates of {name} are revoked"),

@@ -52,6 +52,7 @@ impl Control {
             operations,
             // The shell knows them.
             certificates: Vec::new(),
+            rotation: None,
         }
     }
 

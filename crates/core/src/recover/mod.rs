@@ -23,10 +23,11 @@ pub use outcome::{Conflict, CopySeen, Recovered, Unknown, Without};
 use crate::cluster::{Key, MetaRecord, NodeRecord, OperationRecord, State};
 use crate::control::Control;
 use evidence::Known;
+use flocker_types::access::{Revocation, Revoked};
 use flocker_types::ids::{Generation, NodeId, NodeName};
 use flocker_types::operation::OperationStatus;
 use flocker_types::task::{Failure, Retry};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// New generations begin this far above the highest one that was seen: nodes that have not come, and
 /// proxies, may have seen higher ones. A cluster that makes a thousand a second needs eleven days for
@@ -50,6 +51,7 @@ pub fn recover(evidence: &Evidence) -> Result<Recovered, Vec<Conflict>> {
     if let Some(base) = &evidence.base {
         (state.users, state.revocations) = (base.users.clone(), base.revocations.clone());
     }
+    state.revocations = revocations(evidence, state.revocations);
     state.volumes = volumes;
     let mut control = Control::new(state);
     services::rebuild(&mut control, evidence, &known, &mut unknowns);
@@ -70,6 +72,30 @@ fn first_generation(evidence: &Evidence, known: &Known) -> Generation {
         .max()
         .unwrap_or_default();
     Generation(highest.0.saturating_add(GENERATION_LEAP))
+}
+
+/// Nothing that is revoked is ever taken back, so what the base and all nodes know is put together. Whoever
+/// gathers the evidence has seen to it that control once said what nodes tell.
+fn revocations(
+    evidence: &Evidence,
+    of_base: BTreeMap<Revoked, Revocation>,
+) -> BTreeMap<Revoked, Revocation> {
+    let mut all = of_base;
+    let told = evidence
+        .nodes
+        .values()
+        .flat_map(|node| &node.memory.revocations);
+    for revocation in told {
+        let known = all.get(&revocation.whom).map(|known| known.until);
+        if known.is_none_or(|known| known < revocation.until) {
+            let revocation = Revocation {
+                mark: None,
+                ..revocation.clone()
+            };
+            all.insert(revocation.whom.clone(), revocation);
+        }
+    }
+    all
 }
 
 fn nodes(evidence: &Evidence, state: &mut State, unknowns: &mut Vec<Unknown>) {

@@ -29,7 +29,7 @@ pub enum Without {
 pub enum Unknown {
     /// Operations.
     Operations(Without),
-    /// Users and revocations.
+    /// Users, and revocations of which no node knows.
     Users(Without),
     /// Measured times.
     Learned,
@@ -73,12 +73,13 @@ impl Unknown {
                  recorded"
             }
             Self::Users(Without::Everything) => {
-                "users and revocations: certificates work again at control that were revoked; revoke \
-                 them anew (flocker user revoke, flocker node revoke)"
+                "users, and what was revoked when no node that has come was connected: compare with the \
+                 audit log, and revoke it anew (flocker user revoke, flocker node revoke)"
             }
             Self::Users(Without::Later) => {
-                "users let in and certificates revoked after the backup: revoke anew what was \
-                 revoked since (flocker user revoke, flocker node revoke)"
+                "users let in after the backup, and what was revoked since when no node that has come \
+                 was connected: compare with the audit log, and revoke it anew (flocker user revoke, \
+                 flocker node revoke)"
             }
             Self::Learned => {
                 "measured stop, start and copy times: predictions begin anew with the next move"

@@ -3,7 +3,7 @@
 //! `flocker init` creates it, control keeps it and issues from it. It decides nothing about who
 //! may join, and takes nothing from a request but the public key.
 
-use super::certificate::serial_and_end;
+use super::certificate::{authority_key_id, serial_and_end};
 use super::files::{FileError, read_text, write_public, write_secret};
 use super::identity::{
     DNS_NAME, Identity, InvalidIdentity, Role, authority_uri, check_user_name,
@@ -18,6 +18,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
+use ring::hmac;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::path::Path;
@@ -32,6 +33,8 @@ pub const NODE_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub const USER_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Certificates are good from this long before they are issued, for servers whose clock is late.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60 * 60);
+/// What the key for marks is for.
+const MARKING: &[u8] = b"flocker: marks on what control tells nodes to keep, version 1";
 /// An uncompressed point of the P-256 curve: one byte that says so, and two coordinates.
 const P256_POINT_BYTES: usize = 65;
 
@@ -193,6 +196,38 @@ impl Authority {
         serial_and_end(&self.certificate).map_err(|error| AuthorityError::NotAnAuthority {
             reason: error.to_string(),
         })
+    }
+
+    /// The identifier of its key, which every certificate that it issues carries.
+    pub fn key_id(&self) -> String {
+        authority_key_id(&self.certificate)
+    }
+
+    /// Its private key (PEM): whoever has it can let anybody into the cluster.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// A mark on a text, in hexadecimal digits, that nobody can make without this authority's key. It is
+    /// for this authority alone to look at.
+    pub fn mark(&self, text: &str) -> String {
+        let tag = hmac::sign(&self.marking_key(), text.as_bytes());
+        let digits = |text: String, byte: &u8| text + &format!("{byte:02x}");
+        tag.as_ref().iter().fold(String::new(), digits)
+    }
+
+    /// Whether this mark on this text is ours.
+    pub fn has_marked(&self, text: &str, mark: &str) -> bool {
+        let pairs = (0..mark.len()).step_by(2).map(|at| mark.get(at..at + 2));
+        let byte = |pair: Option<&str>| u8::from_str_radix(pair?, 16).ok();
+        let tag: Option<Vec<u8>> = pairs.map(byte).collect();
+        tag.is_some_and(|tag| hmac::verify(&self.marking_key(), text.as_bytes(), &tag).is_ok())
+    }
+
+    /// The key that signs certificates is used for nothing else, so another one is made of it.
+    fn marking_key(&self) -> hmac::Key {
+        let own = hmac::Key::new(hmac::HMAC_SHA256, self.issuer.key().serialized_der());
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&own, MARKING).as_ref())
     }
 
     /// SHA-256 of its certificate, which join tokens carry.

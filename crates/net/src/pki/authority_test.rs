@@ -152,3 +152,24 @@ fn files_that_do_not_belong_together_are_recognised() {
         Err(AuthorityError::NotAnAuthority { .. })
     ));
 }
+
+#[test]
+fn a_mark_is_that_of_one_authority_on_one_text() {
+    let cluster = ClusterId(Uuid::from_u128(1));
+    let (ours, other) = (
+        Authority::create(cluster).unwrap(),
+        Authority::create(cluster).unwrap(),
+    );
+    let mark = ours.mark("a text");
+    assert!(ours.has_marked("a text", &mark));
+    let again = Authority::from_pem(ours.certificate_pem(), &ours.key_pem()).unwrap();
+    assert!(
+        again.has_marked("a text", &mark),
+        "the same after a restart"
+    );
+    assert!(!ours.has_marked("another text", &mark));
+    assert!(!other.has_marked("a text", &mark));
+    for bad in ["", "0", "zz", "é", &mark[2..], &format!("{mark}00")] {
+        assert!(!ours.has_marked("a text", bad), "{bad}");
+    }
+}

@@ -7,6 +7,7 @@ use super::identity::{Identity, InvalidIdentity};
 use flocker_types::time::UnixMs;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate of a member, as its peers see it.
@@ -20,6 +21,8 @@ pub struct MemberCertificate {
     pub issued: UnixMs,
     /// Until when it is good.
     pub expires: UnixMs,
+    /// The identifier of the key of the authority that has issued it.
+    pub issuer: String,
 }
 
 impl MemberCertificate {
@@ -40,6 +43,7 @@ impl MemberCertificate {
             serial,
             issued: UnixMs(begins_s.saturating_add(skew_s).saturating_mul(1_000)),
             expires,
+            issuer: key_id(&parsed, WhoseKey::Issuers),
         })
     }
 
@@ -64,14 +68,49 @@ impl MemberCertificate {
     }
 }
 
+/// Of which key a certificate says the identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhoseKey {
+    Own,
+    Issuers,
+}
+
+/// The identifier of a key, in hexadecimal digits; empty in a certificate that does not say it. It proves
+/// nothing: whose certificate it is, TLS has verified.
+fn key_id(certificate: &X509Certificate<'_>, whose: WhoseKey) -> String {
+    let said = |extension: &ParsedExtension<'_>| match (extension, whose) {
+        (ParsedExtension::SubjectKeyIdentifier(id), WhoseKey::Own) => Some(hexadecimal(id.0)),
+        (ParsedExtension::AuthorityKeyIdentifier(id), WhoseKey::Issuers) => {
+            id.key_identifier.as_ref().map(|id| hexadecimal(id.0))
+        }
+        _ => None,
+    };
+    let mut extensions = certificate.extensions().iter();
+    let found = extensions.find_map(|extension| said(extension.parsed_extension()));
+    found.unwrap_or_default()
+}
+
+/// The identifier of an authority's own key.
+pub(crate) fn authority_key_id(authority: &CertificateDer<'_>) -> String {
+    let parsed = X509Certificate::from_der(authority);
+    parsed.map_or_else(
+        |_| String::new(),
+        |(_, parsed)| key_id(&parsed, WhoseKey::Own),
+    )
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = |text: String, byte: &u8| text + &format!("{byte:02x}");
+    bytes.iter().fold(String::new(), digits)
+}
+
 /// The number of a certificate, and the end of its time.
 pub(super) fn serial_and_end(
     certificate: &CertificateDer<'_>,
 ) -> Result<(String, UnixMs), InvalidIdentity> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
-    let hexadecimal = |text: String, byte: &u8| text + &format!("{byte:02x}");
-    let serial = parsed.raw_serial().iter().fold(String::new(), hexadecimal);
+    let serial = hexadecimal(parsed.raw_serial());
     let ends_s = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
     Ok((serial, UnixMs(ends_s.saturating_mul(1_000))))
 }
@@ -102,6 +141,12 @@ mod tests {
         assert_eq!(first.left_ms(UnixMs(1_700_000_059_000)), 1_000);
         assert_eq!(first.left_ms(UnixMs(1_800_000_000_000)), 0);
         assert_eq!(first.serial.len(), 32);
+        assert_eq!(first.issuer, authority.key_id());
+        assert!(first.issuer.len() >= 40, "{}", first.issuer);
+        assert_ne!(
+            authority.key_id(),
+            Authority::create(cluster).unwrap().key_id()
+        );
         assert_ne!(first.serial, second.serial);
     }
 }

@@ -16,6 +16,7 @@ pub use authority::{
     key_and_request,
 };
 pub use certificate::MemberCertificate;
+pub(crate) use certificate::authority_key_id;
 pub use files::{FileError, read_text, write_secret};
 pub use identity::{
     DNS_NAME, Identity, InvalidIdentity, Role, USER_NAME_BYTES_MAX, check_user_name,

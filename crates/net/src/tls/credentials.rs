@@ -7,7 +7,7 @@
 use super::{Revocations, provider};
 use crate::pki::{
     AuthorityError, FileError, Fingerprint, Identity, InvalidIdentity, Issued, MemberCertificate,
-    authority_cluster, fingerprint, read_text, write_secret,
+    authority_cluster, authority_key_id, fingerprint, read_text, write_secret,
 };
 use flocker_types::ids::ClusterId;
 use rustls::RootCertStore;
@@ -209,6 +209,16 @@ impl Credentials {
     /// SHA-256 of the authority's certificate; of the first, where there are several.
     pub fn authority_fingerprint(&self) -> Fingerprint {
         fingerprint(&self.present().authorities[0])
+    }
+
+    /// The identifiers of the keys of the authorities that are trusted.
+    pub fn authorities(&self) -> Vec<String> {
+        let present = self.present();
+        present
+            .authorities
+            .iter()
+            .map(|one| authority_key_id(one))
+            .collect()
     }
 
     pub(super) fn roots(&self) -> Arc<RootCertStore> {

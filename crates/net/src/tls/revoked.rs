@@ -63,7 +63,8 @@ impl Revocations {
             let kept = by_whom
                 .entry(revocation.whom.clone())
                 .or_insert_with(|| revocation.clone());
-            if kept.until < revocation.until {
+            let marked_anew = kept.until == revocation.until && revocation.mark.is_some();
+            if kept.until < revocation.until || marked_anew {
                 *kept = revocation.clone();
             }
         }
@@ -173,6 +174,7 @@ mod tests {
             serial: serial.to_owned(),
             issued: UnixMs(issued),
             expires: UnixMs(issued + 1_000),
+            issuer: String::new(),
         }
     }
 
@@ -181,6 +183,7 @@ mod tests {
             whom,
             until: UnixMs(until),
             by: "root".to_owned(),
+            mark: None,
         }
     }
 

@@ -3,8 +3,8 @@
 
 use crate::api::views::{Health, Version};
 use flocker_types::access::{
-    AddUserRequest, AuditView, CertificateResponse, RenewNodesRequest, RenewRequest, RevokeRequest,
-    UserRecord,
+    AddUserRequest, AuditView, CertificateResponse, DropAuthorityRequest, HeldRequest,
+    RenewNodesRequest, RenewRequest, RevokeRequest, RotateRequest, UserRecord,
 };
 use flocker_types::api::{
     ClusterView, DeployRequest, EventRecord, JoinRequest, JoinResponse, LogLine, MoveRequest,
@@ -335,6 +335,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "A new certificate for whoever asks.",
         of::<RenewRequest>,
         Answer::Json(of::<CertificateResponse>),
+    ),
+    post(
+        "POST /v1/certificates/held",
+        "sayWhatIsHeld",
+        "A node's agent or proxy says which authorities it trusts.",
+        of::<HeldRequest>,
+        Answer::Nothing,
+    ),
+    post(
+        "POST /v1/authority/rotate",
+        "rotateAuthority",
+        "Begins to put a new authority in the place of the present one; refused while that goes on.",
+        of::<RotateRequest>,
+        Answer::Nothing,
+    ),
+    post(
+        "POST /v1/authority/drop",
+        "dropAuthority",
+        "Trusts the old authority no more; refused while somebody would be shut out who is to be waited for.",
+        of::<DropAuthorityRequest>,
+        Answer::Nothing,
     ),
     get(
         "GET /v1/audit",

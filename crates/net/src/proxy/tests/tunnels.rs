@@ -235,6 +235,7 @@ fn a_peer_that_is_revoked_gets_no_tunnel_and_loses_those_it_has() {
             whom: Revoked::Node(node(2)),
             until: UnixMs(u64::MAX),
             by: "root".to_owned(),
+            mark: None,
         }]);
         let end = soon("its end", tunnel.read_u8()).await.unwrap_err();
         assert_eq!(end.kind(), std::io::ErrorKind::PermissionDenied);

@@ -249,6 +249,7 @@ fn revoked() -> AccessNotice {
         whom,
         until: UnixMs(1_800_000_000_000),
         by: "ops".to_owned(),
+        mark: None,
     };
     AccessNotice::Revoked {
         revocations: vec![
@@ -277,6 +278,12 @@ fn memory() -> AgentMemory {
             prepared: prepared(),
         }],
         generation_max: Generation(12),
+        revocations: vec![Revocation {
+            whom: Revoked::User("ann".to_owned()),
+            until: UnixMs(1_800_000_000_000),
+            by: "ops".to_owned(),
+            mark: Some("00ff".to_owned()),
+        }],
     }
 }
 
