@@ -56,6 +56,14 @@ async fn a_database_moves_with_its_data_and_answers_at_every_node() {
     }
     let again = cluster.plan(&on("n2")).await.unwrap();
     assert!(again.steps.is_empty(), "nothing to do: {again:#?}");
+
+    // Its container was started before its volume was there; so is the next, on a node that it has left.
+    assert_eq!(cluster.first_program("n2", "db").await, "/.flocker-gate");
+    cluster.deploy(&on("n1")).await;
+    assert_eq!(cluster.assert_one_running_copy("db").await, "n1");
+    assert_eq!(cluster.first_program("n1", "db").await, "/.flocker-gate");
+    let client = wait_until_it_answers(&cluster.postgres_at("n2", PORT)).await;
+    assert_eq!(number(&client, "SELECT n FROM t").await, 41);
 }
 
 /// The old command with the files of this directory; success prints nothing.

@@ -20,7 +20,8 @@ impl Cluster {
         self.docker(node, &all).await
     }
 
-    /// The nodes on which a service's container runs.
+    /// The nodes on which a service's container runs. To an engine one that waits at its gate does, too:
+    /// what counts is whether the service's own command does.
     pub(crate) async fn running_on(&self, service: &str) -> Vec<&'static str> {
         let name = format!("name=^/{}$", container_name(&service.parse().unwrap()));
         let mut found = Vec::new();
@@ -31,9 +32,25 @@ impl Cluster {
             let Ok(list) = list.run().await else {
                 return Vec::new();
             };
-            found.extend(list.lines().map(|_| node));
+            for id in list.lines() {
+                let tool = self.tool_on(node, "docker").unwrap();
+                let ask = tool.args(["inspect", "-f", "{{.State.Pid}}", id]);
+                // One that has gone meanwhile does not run.
+                let pid = ask.run().await.unwrap_or_default();
+                let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim()));
+                if command.is_ok_and(|command| !command.starts_with(b"/.flocker-gate\0")) {
+                    found.push(node);
+                }
+            }
         }
         found
+    }
+
+    /// What a service's container was started with: its own command, or a gate.
+    pub(crate) async fn first_program(&self, node: &str, service: &str) -> String {
+        let container = container_name(&service.parse().unwrap());
+        let words = ["inspect", "-f", "{{.Path}}", &container];
+        self.docker(node, &words).await.trim().to_owned()
     }
 
     /// Waits until a service runs once, and returns where. More than one copy is never right.

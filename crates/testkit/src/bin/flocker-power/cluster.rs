@@ -33,6 +33,8 @@ const DEPLOY_LIMIT: Duration = Duration::from_secs(600);
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
 /// The last numbers of the machines' addresses.
 const MACHINES: [u8; 2] = [2, 3];
+/// What a container runs that waits for its volumes.
+const GATE: &str = "/.flocker-gate";
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
 /// A stop takes its time, so that it can be hit. While the database is made, which takes minutes here,
@@ -276,7 +278,7 @@ impl Cluster {
         .await
     }
 
-    /// The machines, by their places in the list, on which the database's container runs; none
+    /// The machines, by their places in the list, on which the database's own command runs; none
     /// when one of them cannot be asked.
     pub(crate) async fn running_on(&self) -> Result<Option<Vec<usize>>> {
         let name = container_name(&SERVICE.parse()?);
@@ -288,7 +290,19 @@ impl Cluster {
         for (index, machine) in self.machines.iter().enumerate() {
             match engine(machine, &ask).await {
                 Ok(answer) if answer.contains(" 200 OK") => {
-                    found.extend(answer.matches("\"Id\":").map(|_| index));
+                    let listed = answer.matches("\"Id\":").count();
+                    // To the engine one that waits at its gate runs, too.
+                    let first = format!(
+                        "head -c {} /proc/$(docker inspect -f '{{{{.State.Pid}}}}' {name})/cmdline",
+                        GATE.len()
+                    );
+                    if listed > 0 {
+                        match machine.script(&first, QUESTION_LIMIT).await {
+                            Ok(program) if program.trim() == GATE => {}
+                            Ok(_) => found.extend((0..listed).map(|_| index)),
+                            Err(_not_now) => return Ok(None),
+                        }
+                    }
                 }
                 _not_now => return Ok(None),
             }
