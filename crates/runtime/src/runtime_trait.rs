@@ -7,7 +7,7 @@ use flocker_types::container::ContainerOptions;
 use flocker_types::ids::ServiceId;
 use flocker_types::link::Follow;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::io::AsyncRead;
 
 /// Everything needed to make a container. Whoever makes one has decided all of it.
@@ -182,6 +182,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// left as it is; one with another fingerprint is an error unless it has ended, never ran or waits
     /// at its gate, then it is replaced.
     async fn create(&self, request: &ContainerRequest) -> Result<(), RuntimeError>;
+
+    /// Gives an empty directory of this node what the image has at `path`, as a volume that is new begins:
+    /// files, owners, modes. Does nothing when the directory has files, or the image nothing there. One
+    /// that broke off is done anew.
+    async fn fill(&self, image_id: &str, path: &str, directory: &Path) -> Result<(), RuntimeError>;
 
     /// Makes the container before its volumes are there, and starts it up to its gate: everything that a
     /// start costs is done, but the service's own command does not run before [`release`](Self::release).

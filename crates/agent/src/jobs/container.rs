@@ -94,7 +94,9 @@ pub(super) async fn prepare(
     }
     let mut mounts = files(node, &wish).await?;
     if incoming.is_empty() {
-        mounts.extend(volumes(node, &wish).await?);
+        let volumes = volumes(node, &wish).await?;
+        fill(node, &image, &volumes).await?;
+        mounts.extend(volumes);
         let request = wish.request(&image, mounts);
         let created = node.runtime.create(&request).await;
         created.map_err(runtime_failure)?;
@@ -156,6 +158,15 @@ async fn volumes(node: &Node, wish: &Wish<'_>) -> Result<Vec<MountRequest>, Fail
         });
     }
     Ok(mounts)
+}
+
+/// Gives volumes that are empty what the image has in their places.
+async fn fill(node: &Node, image: &ImageInfo, volumes: &[MountRequest]) -> Result<(), Failure> {
+    for volume in volumes {
+        let filled = node.runtime.fill(&image.id, &volume.target, &volume.source);
+        filled.await.map_err(runtime_failure)?;
+    }
+    Ok(())
 }
 
 /// Volumes first, then the container, then its start.

@@ -217,7 +217,12 @@ fn short_form(item: &Node, report: &mut Report) -> Option<Written> {
         match option {
             "rw" => read_only = false,
             "ro" => read_only = true,
-            "z" | "Z" | "nocopy" | "cached" | "delegated" | "consistent" => report.warning(
+            "nocopy" => report.warning(
+                item.span,
+                "the option 'nocopy' of a volume is ignored",
+                "remove it: a new volume begins with what the image has in its place",
+            ),
+            "z" | "Z" | "cached" | "delegated" | "consistent" => report.warning(
                 item.span,
                 format!("the option {} of a volume is ignored", quoted(option)),
                 "remove it: it makes no difference here",

@@ -15,6 +15,9 @@ pub const LABEL_ADDRESS: &str = "io.flocker.address";
 /// Present when the container begins at a gate.
 pub const LABEL_GATE: &str = "io.flocker.gate";
 
+/// On a container that was made to look into its image, and never runs: the cluster's id.
+pub const LABEL_FILL: &str = "io.flocker.fill";
+
 /// The filter that lets only this cluster's objects through.
 pub(super) fn of_cluster(cluster: ClusterId) -> HashMap<String, Vec<String>> {
     HashMap::from([(

@@ -8,6 +8,7 @@ mod containers;
 mod engine;
 mod errors;
 mod events;
+mod fill;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
@@ -26,8 +27,11 @@ mod request;
 mod settling;
 mod stop;
 mod subnet;
+mod unpack;
 
-pub use labels::{LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FINGERPRINT, LABEL_GATE, LABEL_SERVICE};
+pub use labels::{
+    LABEL_ADDRESS, LABEL_CLUSTER, LABEL_FILL, LABEL_FINGERPRINT, LABEL_GATE, LABEL_SERVICE,
+};
 pub use network::network_name;
 
 use crate::runtime_trait::{
@@ -40,7 +44,7 @@ use flocker_types::ids::{ClusterId, ServiceId};
 use flocker_types::link::Follow;
 use gate::Gates;
 use settling::Settling;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use subnet::Subnet;
 use tokio::io::AsyncRead;
 
@@ -86,6 +90,7 @@ impl Docker {
         };
         docker.ensure_network().await?;
         docker.forget_gone().await?;
+        docker.forget_fills().await?;
         Ok(docker)
     }
 
@@ -134,6 +139,10 @@ impl Runtime for Docker {
 
     async fn create(&self, request: &ContainerRequest) -> Result<(), RuntimeError> {
         self.create_container(request).await
+    }
+
+    async fn fill(&self, image_id: &str, path: &str, directory: &Path) -> Result<(), RuntimeError> {
+        self.fill_directory(image_id, path, directory).await
     }
 
     async fn hold(

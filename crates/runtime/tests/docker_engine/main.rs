@@ -9,6 +9,7 @@
 
 mod configuration;
 mod failures;
+mod filling;
 mod gates;
 mod images;
 mod lifecycle;
@@ -63,6 +64,7 @@ async fn everything_else(world: &World) {
         gates::what_cannot_wait_is_refused,
         gates::a_check_that_passes_at_the_gate_is_not_believed,
         gates::it_passes_in_milliseconds,
+        filling::a_new_volume_begins_as_the_image_is_there,
         images::ports_are_read,
         images::an_image_travels_to_another_engine,
         failures::a_dead_engine_is_said_to_be_dead,

@@ -13,6 +13,7 @@ use flocker_types::api::LogLine;
 use flocker_types::ids::ServiceId;
 use flocker_types::link::Follow;
 use std::io::Cursor;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -38,6 +39,7 @@ pub enum RuntimeCall {
     ExportImage,
     ImportImage,
     Create,
+    Fill,
     Hold,
     Release,
     Start,
@@ -259,6 +261,12 @@ impl Runtime for FakeRuntime {
         let action = format!("create the container of {}", request.service);
         self.run(RuntimeCall::Create, action, |state| state.create(request))
             .await
+    }
+
+    /// Images in memory have no files.
+    async fn fill(&self, image_id: &str, path: &str, directory: &Path) -> Result<(), RuntimeError> {
+        let action = format!("fill {} with {path} of {image_id}", directory.display());
+        self.run(RuntimeCall::Fill, action, |_| Ok(())).await
     }
 
     async fn hold(

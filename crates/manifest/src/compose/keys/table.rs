@@ -315,10 +315,7 @@ pub(super) const MOUNT: &[Key] = &[
     ("type", H),
     (
         "volume",
-        I(
-            "a volume is mounted as a whole, and filled from the image as the image's entry point \
-           does it",
-        ),
+        I("a volume is mounted as a whole, and begins with what the image has in its place"),
     ),
     (
         "x-flocker",
