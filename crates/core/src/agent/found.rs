@@ -26,6 +26,12 @@ impl Agent {
         let rebooted = found != Found::AtStart && !planted(Mutant::RebootTakenForExit);
         let known: Vec<ServiceId> = self.ledger.directives.keys().cloned().collect();
         for id in known {
+            let runs =
+                |seen: &ContainerSeen| seen.service == id && seen.run == ContainerRunSeen::Running;
+            // Also for the next life of this process, if this one ends before it could start it.
+            if rebooted && !containers.iter().any(runs) {
+                self.ledger_changed |= self.ledger.started_under.remove(&id).is_some();
+            }
             let service = self.services.entry(id).or_default();
             service.container = None;
             service.looked_at();

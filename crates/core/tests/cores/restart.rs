@@ -105,3 +105,26 @@ fn a_log_ends_for_its_reader_when_the_agent_connects_again_before_its_old_connec
     let answer = world.replies.remove(&request);
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
 }
+
+/// Until it has been started again a reboot counts, whatever becomes of the agent meanwhile.
+#[test]
+fn a_service_that_a_reboot_ended_is_started_though_its_agent_dies_before_that() {
+    let mut world = World::new(1);
+    let mut db = database("db", 5432);
+    db.1.restart = RestartPolicy::Never;
+    world.deploy(&deployment(&[(db, "n1")], &["n1"]));
+    world.kill_control();
+    for reboots in [true, false] {
+        world.kill_agent(node_id(1));
+        if reboots {
+            let node = world.nodes.get_mut(&node_id(1)).expect("a node");
+            node.reboot();
+        }
+        world.start_agent(node_id(1));
+        world.settle();
+    }
+    assert_eq!(world.runs_on("db"), None, "control has not spoken");
+    world.start_control();
+    world.settle();
+    assert_eq!(world.runs_on("db"), Some(node_id(1)));
+}
