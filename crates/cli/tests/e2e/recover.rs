@@ -74,11 +74,17 @@ impl Cluster {
 
     /// A command on control's server, as its root.
     async fn on_server(&self, words: &[&str]) -> Result<String, ToolError> {
+        self.on_server_reading(words, "").await
+    }
+
+    /// The same, with this on standard input.
+    async fn on_server_reading(&self, words: &[&str], input: &str) -> Result<String, ToolError> {
         let directory = self.node("n1").unwrap().state_directory();
         self.tool_on("n1", env!("CARGO_BIN_EXE_flocker"))
             .unwrap()
             .args(words.iter().copied())
             .args(["--state-dir", &directory.display().to_string()])
+            .input(input)
             .limit(LIMIT)
             .run()
             .await
@@ -208,6 +214,14 @@ async fn an_old_backup_is_corrected_by_the_nodes() {
         "{said}"
     );
 
+    // The same to standard output, as for a tool that encrypts it.
+    let piped = cluster.run(&["control", "backup", "-"]).await;
+    assert!(piped.starts_with("{\"flocker_backup\""), "{piped}");
+    assert!(
+        piped.ends_with("}}\n"),
+        "nothing comes after its end: {piped}"
+    );
+
     cluster.move_to("orders", "n3").await;
     cluster.move_to("cart", "n3").await;
     cluster.run(&["rm", "four"]).await;
@@ -230,8 +244,17 @@ async fn an_old_backup_is_corrected_by_the_nodes() {
         .unwrap_err()
         .to_string();
     assert!(refused.contains("cut off"), "{refused}");
-    std::fs::write(&file, text).unwrap();
-    let said = restore(&["--expect", "3", "--replace"]).await.unwrap();
+    let words = [
+        "control",
+        "restore",
+        "-",
+        "--yes",
+        "--no-start",
+        "--expect",
+        "3",
+        "--replace",
+    ];
+    let said = cluster.on_server_reading(&words, &piped).await.unwrap();
     println!("{said}");
     assert!(said.contains("orders runs on n3, not on n1"), "{said}");
     cluster.start("n1", Role::Control).await.unwrap();
