@@ -6,7 +6,7 @@
 need_rust
 
 # Crates whose tests need neither root nor Docker.
-UNIT_CRATES="types manifest core store control tidy"
+UNIT_CRATES="types manifest core store control tidy model"
 # A snapshot that differs is a failure; it is never written by itself.
 export INSTA_UPDATE=no
 # Without cargo-nextest there is no limit for each test, so there is one for all, in seconds.

@@ -107,7 +107,7 @@ fn unnamed(members: &[Member], files: &[SourceFile]) -> Vec<String> {
         // The binary's package has the product's name, and its folder the name of its role.
         let folder = match member.name.strip_prefix("flocker-") {
             // Beside the crates, as the design has it.
-            Some("sim") => "sim/".to_owned(),
+            Some(role @ ("sim" | "model")) => format!("{role}/"),
             Some(role) => format!("crates/{role}/"),
             None => "crates/cli/".to_owned(),
         };

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["flocker-core", "flocker-manifest"],
     &[
         "flocker-sim",
+        "flocker-model",
         "flocker-storage",
         "flocker-runtime",
         "flocker-net",

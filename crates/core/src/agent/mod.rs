@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use task::TaskEntry;
 
 /// The state machine of `flocker agent`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     hello: AgentHello,
     network: Network,

@@ -23,7 +23,7 @@ const RETRY_DELAY_MS: u64 = 1_000;
 const GRACE_DEFAULT_MS: u64 = 10_000;
 
 /// A service as this node has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Service {
     /// What was last reported of it.
     pub(super) state: ContainerState,

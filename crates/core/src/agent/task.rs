@@ -12,7 +12,7 @@ use flocker_types::task::{Failure, IncomingVolume, Retry, Task, TaskOutcome, Tas
 use flocker_types::volume::Role;
 
 /// A task as this node knows it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TaskEntry {
     task: Task,
     job: Option<JobId>,

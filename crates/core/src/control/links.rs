@@ -9,7 +9,7 @@ use flocker_types::volume::{PoolUsage, StorageKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The connections, and what was said once on each.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Links {
     agents: BTreeMap<NodeId, Link<AgentFacts>>,
     proxies: BTreeMap<NodeId, Link<()>>,
@@ -18,7 +18,7 @@ pub(crate) struct Links {
     replaced: BTreeMap<Session, Session>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Link<Facts> {
     session: Option<Session>,
     since: UnixMs,

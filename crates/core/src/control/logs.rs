@@ -9,7 +9,7 @@ use flocker_types::link::{Follow, ToAgent};
 use flocker_types::task::Failure;
 
 /// A log that is being sent to somebody.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LogRequest {
     pub(super) id: RequestId,
     node: NodeId,

@@ -37,7 +37,7 @@ use links::Links;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state machine of `flocker control`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Control {
     pub(crate) state: State,
     /// How long operations wait.

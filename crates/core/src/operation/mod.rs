@@ -48,7 +48,7 @@ const PAUSE_ATTEMPT_LIMIT_MS: u64 = 2_000;
 const ENDED_KEPT_MAX: usize = 500;
 
 /// What control knows of an operation only while it runs itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Live {
     /// When the present phase began, as far as this process knows.
     pub(crate) entered: Monotonic,

@@ -4,7 +4,7 @@ use crate::world::{JobParcel, Parcel, World, database, deployment, node_id, serv
 use flocker_core::agent::{Event, Job, JobOutcome};
 use flocker_types::ids::{Generation, NodeId};
 use flocker_types::link::{AgentMessage, ToAgent};
-use flocker_types::operation::OperationStatus;
+use flocker_types::operation::{OperationStatus, Phase};
 use flocker_types::task::{ContainerState, Directive, Failure, Retry, Want};
 use flocker_types::volume::Role;
 
@@ -233,6 +233,27 @@ fn what_the_target_confirmed_to_the_source_is_known_though_its_own_word_does_not
         drop(world.hold_back(own_word));
         assert!(world.deliver(), "the source's word does not count");
     }
+}
+
+#[test]
+fn news_of_a_stop_brings_no_second_one() {
+    let mut world = world_with_database();
+    let operation = world.begin_move("db", "n2")[0];
+    while world.operation(operation).phase < Phase::LastDelta {
+        assert!(world.deliver());
+    }
+    let before = world.interventions()[&node_id(1)];
+    world.tell(
+        node_id(1),
+        Event::Exited {
+            service: service("db"),
+            code: 0,
+        },
+    );
+    world.settle();
+    // Clients wait: only the removal of the container comes after, when they do no more.
+    assert_eq!(world.interventions()[&node_id(1)], before + 1);
+    assert_eq!(world.read("db"), vec![1]);
 }
 
 #[test]

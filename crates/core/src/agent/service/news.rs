@@ -59,10 +59,12 @@ impl Agent {
             return;
         }
         service.looked_at();
+        if service.runs() {
+            service.doubt = service.doubt.max(Doubt::SaidEnded);
+        }
         if let Some(container) = &mut service.container {
             container.run = ContainerRunSeen::Exited { code: Some(code) };
         }
-        service.doubt = service.doubt.max(Doubt::SaidEnded);
         if !stopping {
             self.ended(id, code);
         }
