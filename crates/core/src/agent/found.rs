@@ -3,7 +3,7 @@
 use super::service::Container;
 use super::{Agent, ContainerRunSeen, ContainerSeen};
 use crate::mutant::{Mutant, planted};
-use flocker_types::ids::ServiceId;
+use flocker_types::ids::{Generation, ServiceId};
 use flocker_types::task::Prepared;
 use flocker_types::time::Monotonic;
 
@@ -78,12 +78,14 @@ impl Agent {
         }
     }
 
+    /// The generation of the directive that is in force for a service.
+    pub(super) fn present_generation(&self, id: &ServiceId) -> Option<Generation> {
+        let present = self.ledger.directives.get(id);
+        present.map(|directive| directive.generation)
+    }
+
     fn ran_under_present_directive(&self, id: &ServiceId) -> bool {
-        let present = self
-            .ledger
-            .directives
-            .get(id)
-            .map(|directive| directive.generation);
+        let present = self.present_generation(id);
         present.is_some() && self.ledger.started_under.get(id).copied() == present
     }
 }

@@ -114,3 +114,16 @@ fn what_a_failed_preparation_left_goes() {
         "{begun:?}"
     );
 }
+
+/// The operation was given up, and control said so, while the preparation went on.
+#[test]
+fn what_was_prepared_for_an_older_word_goes() {
+    let mut agent = agent_with(Vec::new());
+    let begun = jobs(&mut agent, prepare());
+    assert_eq!(jobs(&mut agent, absent(5)), []);
+    let begun = jobs(&mut agent, done(begun[0].0));
+    assert!(
+        matches!(&begun[..], [(_, Job::RemoveContainer { .. })]),
+        "{begun:?}"
+    );
+}

@@ -34,8 +34,8 @@ pub(super) struct Service {
     /// Earliest time at which a stop or a removal that failed is tried again.
     pub(super) retry_at: Option<Monotonic>,
     pub(super) container: Option<Container>,
-    /// A task has made the container since the last directive, which therefore does not mean it: it waits
-    /// for the one that will.
+    /// A task that was given since the last directive has made the container, so that this does not mean
+    /// it: it waits for the one that will.
     prepared: bool,
     job: Option<(JobId, Doing)>,
     pub(super) doubt: Doubt,
@@ -376,12 +376,14 @@ impl Agent {
         id: &ServiceId,
         prepared: &Prepared,
         fingerprint: String,
+        given_under: Option<Generation>,
     ) {
+        let present = self.present_generation(id);
         let service = self.services.entry(id.clone()).or_default();
         if service.runs() {
             return;
         }
-        service.prepared = true;
+        service.prepared = given_under == present;
         service.container = Some(Container {
             fingerprint,
             prepared: prepared.clone(),

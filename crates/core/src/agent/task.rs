@@ -6,7 +6,7 @@ use super::ledger::Grant;
 use super::service::Doubt;
 use super::{Agent, Job, JobId, JobOutcome, Owner};
 use crate::mutant::{Mutant, planted};
-use flocker_types::ids::{Epoch, ServiceId, TaskId, VolumeId};
+use flocker_types::ids::{Epoch, Generation, ServiceId, TaskId, VolumeId};
 use flocker_types::link::AgentMessage;
 use flocker_types::task::{Failure, IncomingVolume, Retry, Task, TaskOutcome, TaskReport, Work};
 use flocker_types::volume::Role;
@@ -19,6 +19,8 @@ pub(super) struct TaskEntry {
     /// Its end, once it has one.
     pub(super) report: Option<TaskReport>,
     cancelled: bool,
+    /// The directive that was in force for its service when it was given.
+    given_under: Option<Generation>,
 }
 
 impl Agent {
@@ -43,7 +45,12 @@ impl Agent {
         older
             .into_iter()
             .for_each(|other| self.task_cancelled(other));
+        let given_under = match &task.work {
+            Work::Prepare { service, .. } => self.present_generation(service),
+            _ => None,
+        };
         let entry = TaskEntry {
+            given_under,
             task,
             job: None,
             report: None,
@@ -226,6 +233,7 @@ impl Agent {
             self.tasks.remove(&id);
             return;
         }
+        let given_under = entry.given_under;
         if let (
             Work::Prepare {
                 service, container, ..
@@ -233,7 +241,7 @@ impl Agent {
             Ok(JobOutcome::Prepared(prepared)),
         ) = (&work, &result)
         {
-            self.container_prepared(service, prepared, fingerprint(container));
+            self.container_prepared(service, prepared, fingerprint(container), given_under);
         }
         let outcome = result.map(|outcome| match outcome {
             JobOutcome::Prepared(prepared) => TaskOutcome::Prepared(prepared),
