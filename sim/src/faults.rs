@@ -295,7 +295,8 @@ impl Fault {
         }
     }
 
-    /// Whether a container may stay down by it, until somebody deploys it again.
+    /// Whether a container may stay down by it, until somebody deploys it again. An engine that takes
+    /// its containers with it while the agent is dead looks as if they had ended by themselves.
     pub fn hinders_starts(&self) -> bool {
         matches!(
             self,
@@ -307,6 +308,7 @@ impl Fault {
                 | Self::FullDisk(_)
                 | Self::ImagesGone(_)
                 | Self::RegistryDown
+                | Self::EngineDown(_, Containers::Die)
         )
     }
 
