@@ -300,6 +300,10 @@ impl Control {
         let Some(volume) = self.state.volumes.get(&request.volume) else {
             return Err(no_volume(request.volume));
         };
+        if volume.destroy_after.is_some() && volume.grace_left_ms == 0 {
+            // It has begun: there is nothing left to wait for, and nothing to take back.
+            return Ok(Response::Done);
+        }
         let message = format!("volume {} will be deleted", volume.name);
         if let Some(volume) = self.state.volume_mut(request.volume) {
             volume.destroy_after = Some(destroy_after);

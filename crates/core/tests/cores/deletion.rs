@@ -67,6 +67,11 @@ fn a_deletion_that_has_begun_cannot_be_taken_back() {
         volume,
         grace_ms,
     }));
+    let grace_ms = GRACE_MS;
+    world.ask(Request::RemoveVolume(RemoveVolumeRequest {
+        volume,
+        grace_ms,
+    }));
     let refused = restore(&mut world, volume).unwrap_err();
     assert!(refused.message.contains("grace time"), "{refused:?}");
     world.pass_ms(5_000);
