@@ -10,7 +10,7 @@ use super::engine::{CHANGE_MS_MAX, limited};
 use super::errors::failed;
 use super::hold::blocking;
 use super::labels::LABEL_FILL;
-use super::unpack;
+use super::unpack::{self, Piece};
 use crate::runtime_trait::{RuntimeError, RuntimeErrorKind};
 use bollard::errors::Error as ClientError;
 use bollard::models::ContainerCreateBody;
@@ -92,30 +92,34 @@ impl Docker {
         let (sender, receiver) = mpsc::channel(PIECES_QUEUED_MAX);
         let into = directory.to_owned();
         let unpacking = tokio::task::spawn_blocking(move || unpack::unpack(receiver, &into));
-        loop {
-            let next = limited(action, SILENCE_MS_MAX, "the image's files", pieces.next()).await?;
-            match next {
-                None => break,
-                Some(Ok(piece)) => {
-                    // Nobody takes it any more: why shows below.
-                    if sender.send(Ok(piece)).await.is_err() {
-                        break;
-                    }
-                }
-                Some(Err(error)) if has_no_directory(&error) => return Ok(()),
-                Some(Err(error)) => {
-                    let _nobody = sender
-                        .send(Err(std::io::Error::other(error.to_string())))
-                        .await;
-                    return Err(self.engine.error(action, error));
+        let sent = async {
+            loop {
+                let next = limited(action, SILENCE_MS_MAX, "the image's files", pieces.next());
+                let piece = match next.await? {
+                    Some(Ok(bytes)) => Piece::Bytes(bytes),
+                    Some(Err(error)) if has_no_directory(&error) => return Ok(false),
+                    Some(Err(error)) => return Err(self.engine.error(action, error)),
+                    None => Piece::End,
+                };
+                let is_last = matches!(piece, Piece::End);
+                // When nobody takes it any more, why shows below.
+                if sender.send(piece).await.is_err() || is_last {
+                    return Ok(true);
                 }
             }
-        }
+        };
+        let sent = sent.await;
+        // Whatever came of it: nothing works in the volume any more when this returns.
         drop(sender);
         let unpacked = unpacking
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        unpacked.map_err(|error| failed(action, RuntimeErrorKind::Other(error.to_string())))
+        match sent? {
+            false => Ok(()),
+            true => {
+                unpacked.map_err(|error| failed(action, RuntimeErrorKind::Other(error.to_string())))
+            }
+        }
     }
 
     /// Takes away what a process that crashed has left of this.

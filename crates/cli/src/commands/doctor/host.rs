@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-/// The oldest kernel that Flocker has been seen to work on, of Debian 12. (Nothing that it uses is newer than 5.6.)
+/// The oldest kernel that Flocker has been seen to work on, of Debian 12.
 const KERNEL_TRIED: (u32, u32) = (6, 1);
 /// The oldest with all that Flocker uses: `openat2`, with which nothing leaves a volume's directory.
 const KERNEL_MIN: (u32, u32) = (5, 6);
@@ -99,13 +99,13 @@ pub(super) fn address(address: Ipv4Addr) -> Finding {
 }
 
 /// A port of a role: of this node's while it runs, free otherwise.
-pub(super) fn port(address: Ipv4Addr, port: u16, role: &str, wanted: Wanted) -> Finding {
+pub(super) fn port(address: Ipv4Addr, port: u16, role: &'static str, wanted: Wanted) -> Finding {
     let place = SocketAddrV4::new(address, port);
     let answers = TcpStream::connect_timeout(&place.into(), CONNECT_LIMIT).is_ok();
     match (wanted, answers) {
-        (Wanted::Listening, true) => Finding::well(role_area(role), format!("listens on {place}")),
+        (Wanted::Listening, true) => Finding::well(role, format!("listens on {place}")),
         (Wanted::Listening, false) => Finding::bad(
-            role_area(role),
+            role,
             format!("nothing listens on {place}"),
             format!(
                 "systemctl restart flocker-{role}; journalctl -u flocker-{role} says why it ended"
@@ -133,15 +133,6 @@ pub(super) enum Wanted {
     Listening,
     /// It should be free.
     Free,
-}
-
-/// The same word, for as long as the program runs.
-fn role_area(role: &str) -> &'static str {
-    match role {
-        "control" => "control",
-        "agent" => "agent",
-        _ => "proxy",
-    }
 }
 
 /// Whether another interface of this server leads to addresses that Flocker gives out.
